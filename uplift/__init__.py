@@ -1,0 +1,85 @@
+"""uplift: from a randomised coupon campaign to a decision.
+
+Campaign -> checks -> model -> Effects -> Evaluation / Allocation -> report, export. Names are imported when
+first used, so that ``import uplift`` is quick and a missing library hurts only the part that needs it. No room
+has the name of a public function: importing it would put the module in the function's place.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Allocation": "uplift.allocation",
+    "Arm": "uplift.arms",
+    "Campaign": "uplift.campaign",
+    "CostRule": "uplift.arms",
+    "ECUP": "uplift.models.ecup",
+    "Effects": "uplift.effects",
+    "Evaluation": "uplift.metrics",
+    "UpliftError": "uplift.errors",
+    "allocate": "uplift.allocation",
+    "allocate_arrays": "uplift.allocation",
+    "check": "uplift.checks",
+    "evaluate": "uplift.metrics",
+    "list_models": "uplift.models.registry",
+    "load_dataset": "uplift.datasets",
+    "load_model": "uplift.models.registry",
+    "make_model": "uplift.models.registry",
+    "report": "uplift.reporting",
+    "run": "uplift.pipeline",
+    "simulate": "uplift.simulation",
+}
+
+__all__ = [
+    "__version__",
+    "Allocation",
+    "Arm",
+    "Campaign",
+    "CostRule",
+    "ECUP",
+    "Effects",
+    "Evaluation",
+    "UpliftError",
+    "allocate",
+    "allocate_arrays",
+    "check",
+    "evaluate",
+    "list_models",
+    "load_dataset",
+    "load_model",
+    "make_model",
+    "report",
+    "run",
+    "simulate",
+]
+
+if TYPE_CHECKING:
+    from uplift.allocation import Allocation, allocate, allocate_arrays
+    from uplift.arms import Arm, CostRule
+    from uplift.campaign import Campaign
+    from uplift.checks import check
+    from uplift.datasets import load_dataset
+    from uplift.effects import Effects
+    from uplift.errors import UpliftError
+    from uplift.metrics import Evaluation, evaluate
+    from uplift.models.ecup import ECUP
+    from uplift.models.registry import list_models, load_model, make_model
+    from uplift.pipeline import run
+    from uplift.reporting import report
+    from uplift.simulation import simulate
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'uplift' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

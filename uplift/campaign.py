@@ -1,0 +1,741 @@
+"""Campaign: a table plus the roles of its columns. The first noun of the package; everything starts here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from uplift import columns, splitting
+from uplift.arms import SEND, VALUE_STAGE, Arm, CostRule, natural_key
+from uplift.errors import CampaignError, did_you_mean
+from uplift.io.tables import Source, from_pandas, join_names, read_database, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from uplift.checks import CheckReport
+
+MAX_ARMS = 1000
+UNIT = "unit"
+"""Name of the unit column in output files when the campaign has none."""
+RESERVED = ("arm", VALUE_STAGE, "propensity", "weight", "stratum", SEND)
+"""Names that the run folder gives to its own columns; no stage and no unit column may use them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """Which column plays which part.
+
+    Parameters
+    ----------
+    treatment : str
+        Column with the arm each row received.
+    control : str
+        Text of the control arm's value.
+    chain : tuple of str
+        Binary stage columns in order, each implying the one before, 1..N of them.
+    unit : str, optional
+        Id of the customer. Without it every row is a unit of its own.
+    value : str, optional
+        Money (or any number) that follows the last stage.
+    propensity : str, optional
+        Probability, in (0, 1], of the arm the row received.
+    strata : tuple of str
+        Columns within which the treatment was randomised, possibly at different rates.
+        They stay features: a model that does not see them is confounded.
+    time : str, optional
+        When the row was assigned.
+    weight : str, optional
+        Positive sampling weight of the row.
+    features : tuple of str, optional
+        Columns to learn from; default every column without another role.
+    exclude : tuple of str
+        Columns that are never features.
+    categorical : tuple of str, optional
+        Features to treat as categories; default those that hold text.
+    """
+
+    treatment: str
+    control: str
+    chain: tuple[str, ...]
+    unit: str | None = None
+    value: str | None = None
+    propensity: str | None = None
+    strata: tuple[str, ...] = ()
+    time: str | None = None
+    weight: str | None = None
+    features: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    categorical: tuple[str, ...] | None = None
+
+    def named(self) -> dict[str, str]:
+        """Column -> role, for the roles that take a column out of the features."""
+        found = {self.treatment: "treatment"}
+        found |= {stage: f"stage {position + 1} of the chain" for position, stage in enumerate(self.chain)}
+        for role in ("unit", "value", "propensity", "time", "weight"):
+            column = getattr(self, role)
+            if column is not None:
+                found[column] = role
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Campaign:
+    """A randomised campaign: one row per assignment, with roles, arms and outcomes.
+
+    Use the constructors: :meth:`from_frame`, :meth:`from_table`, :meth:`from_parquet`, :meth:`from_csv`,
+    :meth:`from_database` or :meth:`from_file` (a ``campaign.toml``). A campaign never changes; :meth:`split`
+    and :meth:`take` return new ones that share its arms.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        The rows, all columns.
+    roles : Roles
+        The part each column plays.
+    arms : tuple of Arm
+        Control first, then by name in natural order.
+    name : str
+        Name of the campaign; ends up in every export.
+    row_numbers : ndarray of int64 [row]
+        Row numbers in the source table; the unit ids when there is no unit column.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"coupon": ["none", "five"] * 2, "buy": [0, 1, 1, 0], "age": [30, 41, 25, 60]})
+    >>> campaign = Campaign.from_frame(frame, treatment="coupon", control="none", chain=["buy"])
+    >>> campaign.arm_names, campaign.stages, campaign.feature_names
+    (('none', 'five'), ('buy',), ('age',))
+    """
+
+    table: pa.Table
+    roles: Roles
+    arms: tuple[Arm, ...]
+    name: str = "campaign"
+    row_numbers: np.ndarray = field(repr=False, default_factory=lambda: np.zeros(0, np.int64))
+
+    # ---------------------------------------------------------------- constructors
+
+    @classmethod
+    def from_table(
+        cls,
+        table: pa.Table,
+        *,
+        treatment: str,
+        control: str | int | float | bool,
+        chain: Sequence[str] | str,
+        unit: str | None = None,
+        value: str | None = None,
+        propensity: str | None = None,
+        strata: Sequence[str] | str = (),
+        time: str | None = None,
+        weight: str | None = None,
+        features: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        categorical: Sequence[str] | None = None,
+        arms: Mapping[str, Arm | Mapping[str, Any]] | None = None,
+        name: str = "campaign",
+    ) -> Campaign:
+        """Build a campaign from an Arrow table and validate it. See :class:`Roles` for the parameters.
+
+        Parameters
+        ----------
+        arms : mapping of arm name to Arm or dict, optional
+            Label, amount and cost of some or all arms, for example
+            ``{"coupon_5": {"amount": 5.0, "cost": {"on": "conversion", "amount": 5.0}}}``.
+
+        Raises
+        ------
+        CampaignError
+            A column is missing, plays two parts, or holds values its role does not allow; the control or a
+            declared arm has no rows; the table is empty.
+        """
+        roles = Roles(
+            treatment=treatment,
+            control=_arm_text(control),
+            chain=(chain,) if isinstance(chain, str) else tuple(chain),
+            unit=unit,
+            value=value,
+            propensity=propensity,
+            strata=(strata,) if isinstance(strata, str) else tuple(strata),
+            time=time,
+            weight=weight,
+            features=None if features is None else tuple(features),
+            exclude=tuple(exclude),
+            categorical=None if categorical is None else tuple(categorical),
+        )
+        _check_names(table.column_names, roles)
+        if table.num_rows == 0:
+            raise CampaignError("the campaign has no rows; check the file or the query.")
+        found = _find_arms(table[treatment], roles)
+        campaign = cls(table, roles, _declare_arms(found, roles, arms or {}), name, np.arange(table.num_rows))
+        campaign._validate()
+        return campaign
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, **roles: Any) -> Campaign:
+        """Build a campaign from a pandas frame; keywords as in :meth:`from_table`. The index is ignored."""
+        return cls.from_table(from_pandas(frame), **roles)
+
+    @classmethod
+    def from_parquet(cls, source: Source, **roles: Any) -> Campaign:
+        """Build a campaign from Parquet: a file, a glob, a folder or a list of files."""
+        return cls.from_table(read_table(source), **roles)
+
+    @classmethod
+    def from_csv(cls, source: Source, **roles: Any) -> Campaign:
+        """Build a campaign from CSV (or TSV, also gzipped): a file, a glob, a folder or a list of files."""
+        return cls.from_table(read_table(source), **roles)
+
+    @classmethod
+    def from_database(cls, database: str, sql: str, **roles: Any) -> Campaign:
+        """Build a campaign from a query; `database` is ``duckdb:///file.duckdb`` or an SQLAlchemy URL."""
+        return cls.from_table(read_database(database, sql), **roles)
+
+    @classmethod
+    def from_duckdb(
+        cls, sql: str, *, database: str | os.PathLike[str] | None = None, **roles: Any
+    ) -> Campaign:
+        """Build a campaign from a DuckDB query; without `database` the query may read files itself."""
+        url = "duckdb://" if database is None else f"duckdb:///{os.fspath(database)}"
+        return cls.from_table(read_database(url, sql), **roles)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Campaign:
+        """Build a campaign from a ``campaign.toml``; data paths in it are relative to the file."""
+        from uplift.campaign_file import CampaignFile
+
+        return CampaignFile.read(path).load()
+
+    # ---------------------------------------------------------------- what it is
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self.table.num_rows
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The binary stages, in order."""
+        return self.roles.chain
+
+    @property
+    def has_value(self) -> bool:
+        """Whether a value follows the last stage."""
+        return self.roles.value is not None
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stage axis of effects: the chain, then ``"value"`` when there is one."""
+        return self.chain + ((VALUE_STAGE,) if self.has_value else ())
+
+    @property
+    def control(self) -> str:
+        """Name of the control arm."""
+        return self.roles.control
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """Names of the arms, control first."""
+        return tuple(arm.name for arm in self.arms)
+
+    @property
+    def costs(self) -> dict[str, CostRule]:
+        """Cost rule of every arm that has one."""
+        return {arm.name: arm.cost for arm in self.arms if arm.cost is not None}
+
+    @property
+    def planned_shares(self) -> dict[str, float] | None:
+        """Planned share of every arm, or None when the arms carry none."""
+        shares = {arm.name: arm.share for arm in self.arms if arm.share is not None}
+        return shares or None
+
+    @property
+    def unit_column(self) -> str:
+        """Name of the unit column in output files."""
+        return self.roles.unit or UNIT
+
+    @property
+    def has_outcomes(self) -> bool:
+        """False for an audience that is only to be scored."""
+        return self.roles.treatment in self.table.column_names and all(
+            s in self.table.column_names for s in self.chain
+        )
+
+    def stage_index(self, stage: str) -> int:
+        """Position of a stage on the stage axis; the value column's own name means ``"value"``.
+
+        Raises
+        ------
+        CampaignError
+            Unknown stage.
+        """
+        if stage in self.stages:
+            return self.stages.index(stage)
+        if self.has_value and stage == self.roles.value:
+            return len(self.stages) - 1
+        raise CampaignError(f"unknown stage {stage!r}; {did_you_mean(stage, self.stages)}")
+
+    def arm_index(self, arm: str) -> int:
+        """Position of an arm on the arm axis (control is 0).
+
+        Raises
+        ------
+        CampaignError
+            Unknown arm.
+        """
+        if str(arm) in self.arm_names:
+            return self.arm_names.index(str(arm))
+        raise CampaignError(f"unknown arm {str(arm)!r}; {did_you_mean(str(arm), self.arm_names)}")
+
+    # ---------------------------------------------------------------- arrays
+
+    @cached_property
+    def arm_codes(self) -> np.ndarray:
+        """Arm each row received, int16 [row]; 0 is control.
+
+        Raises
+        ------
+        CampaignError
+            The campaign is an audience without a treatment column, or holds an arm that is not known.
+        """
+        self._need(self.roles.treatment, "treatment")
+        encoded = columns.labels(self.table[self.roles.treatment])
+        words = encoded.dictionary.to_pylist()
+        position = {name: index for index, name in enumerate(self.arm_names)}
+        lookup = np.array([position.get(word, -1) for word in words] or [-1], np.int16)
+        codes = (
+            lookup[encoded.indices.to_numpy(zero_copy_only=False)] if len(encoded) else np.zeros(0, np.int16)
+        )
+        if (codes < 0).any():
+            unknown = sorted({words[i] for i in np.unique(encoded.indices.to_numpy()[codes < 0])})
+            raise CampaignError(
+                f"treatment column {self.roles.treatment!r} holds the unknown arm {unknown[0]!r} in {int((codes < 0).sum()):,} rows; "
+                + did_you_mean(unknown[0], self.arm_names)
+            )
+        return _frozen(codes)
+
+    @cached_property
+    def outcomes(self) -> np.ndarray:
+        """Outcomes, float32 [row, stage] in the order of :attr:`stages`."""
+        parts = []
+        for stage in self.chain:
+            self._need(stage, "stage")
+            parts.append(columns.binary_outcome(self.table[stage], stage))
+        if self.roles.value is not None:
+            self._need(self.roles.value, "value")
+            parts.append(
+                columns.finite(self.table[self.roles.value], self.roles.value, "value").astype(np.float32)
+            )
+        return _frozen(np.stack(parts, axis=1))
+
+    def outcome(self, stage: str) -> np.ndarray:
+        """Outcome of one stage, float32 [row]; ``"value"`` for the value."""
+        return self.outcomes[:, self.stage_index(stage)]
+
+    @cached_property
+    def unit_ids(self) -> pa.Array:
+        """Unit id of every row: the unit column, or row numbers of the source table."""
+        if self.roles.unit is None:
+            return pa.array(self.row_numbers)
+        return columns.flat(self.table[self.roles.unit])
+
+    @cached_property
+    def unit_codes(self) -> np.ndarray:
+        """Dense code of the unit of every row, int64 [row], in order of first appearance."""
+        if self.roles.unit is None:
+            return _frozen(np.arange(self.n_rows))
+        return _frozen(
+            columns.labels(self.table[self.roles.unit])
+            .indices.to_numpy(zero_copy_only=False)
+            .astype(np.int64)
+        )
+
+    @cached_property
+    def n_units(self) -> int:
+        """Number of distinct units."""
+        return int(np.unique(self.unit_codes).size) if self.roles.unit else self.n_rows
+
+    @property
+    def units_repeat(self) -> bool:
+        """Whether some unit has more than one row."""
+        return self.n_units < self.n_rows
+
+    @cached_property
+    def propensity(self) -> np.ndarray | None:
+        """Probability of the arm each row received, float64 [row], or None."""
+        return self._optional_positive(self.roles.propensity, "propensity", upper=1.0)
+
+    @cached_property
+    def weights(self) -> np.ndarray | None:
+        """Sampling weight of each row, float64 [row], or None."""
+        return self._optional_positive(self.roles.weight, "weight")
+
+    @cached_property
+    def stratum_codes(self) -> np.ndarray | None:
+        """Stratum of each row, int32 [row], or None; a missing value is a stratum of its own."""
+        if not self.roles.strata or any(name not in self.table.column_names for name in self.roles.strata):
+            return None
+        code = np.zeros(self.n_rows, np.int64)
+        for name in self.roles.strata:
+            part = columns.labels(self.table[name]).indices.fill_null(-1).to_numpy(zero_copy_only=False) + 1
+            code = np.unique(code * (int(part.max(initial=0)) + 1) + part, return_inverse=True)[1]
+        return _frozen(code.astype(np.int32))
+
+    @cached_property
+    def times(self) -> np.ndarray | None:
+        """Time of each row as days since 1970 (or the number itself), float64 [row], or None."""
+        if self.roles.time is None or self.roles.time not in self.table.column_names:
+            return None
+        column = self.table[self.roles.time]
+        if not columns.is_numeric(column):
+            raise CampaignError(
+                f"time column {self.roles.time!r} holds {column.type}; make it a date, a timestamp or a number."
+            )
+        times = columns.to_float(column, dtype=np.float64)
+        if np.isnan(times).any():
+            raise CampaignError(
+                f"time column {self.roles.time!r} has {int(np.isnan(times).sum()):,} missing values; fill them in or drop these rows."
+            )
+        return _frozen(times)
+
+    @cached_property
+    def feature_names(self) -> tuple[str, ...]:
+        """Columns to learn from, in table order (or as listed)."""
+        if self.roles.features is not None:
+            return self.roles.features
+        taken = set(self.roles.named()) | set(self.roles.exclude)
+        return tuple(name for name in self.table.column_names if name not in taken)
+
+    @cached_property
+    def categorical_features(self) -> tuple[str, ...]:
+        """Features treated as categories."""
+        if self.roles.categorical is not None:
+            return tuple(
+                name
+                for name in self.feature_names
+                if name in self.roles.categorical or columns.is_text(self.table[name])
+            )
+        return tuple(name for name in self.feature_names if columns.is_text(self.table[name]))
+
+    @property
+    def numeric_features(self) -> tuple[str, ...]:
+        """Features treated as numbers (booleans and dates included)."""
+        categorical = set(self.categorical_features)
+        return tuple(name for name in self.feature_names if name not in categorical)
+
+    # ---------------------------------------------------------------- verbs
+
+    def take(self, indices: np.ndarray) -> Campaign:
+        """Rows at `indices` (integers, or a boolean mask [row]) as a campaign with the same arms."""
+        indices = np.asarray(indices)
+        if indices.dtype == bool:
+            indices = np.flatnonzero(indices)
+        table = (
+            self.table
+            if len(indices) == self.n_rows and _is_range(indices)
+            else self.table.take(pa.array(indices))
+        )
+        return replace(self, table=table, row_numbers=self.row_numbers[indices])
+
+    def split(self, *, test: float = 0.3, seed: int = 0, by: str = "unit") -> tuple[Campaign, Campaign]:
+        """Two campaigns, (train, test), such that no unit has rows in both.
+
+        Parameters
+        ----------
+        test : float
+            Share of units (``by="unit"``) or the latest share of rows (``by="time"``) that become the test
+            part, in (0, 1).
+        seed : int
+            Salt of the hash of the unit id; another seed, another split. Ignored by ``"time"``.
+        by : {"unit", "time"}
+            ``"time"``: a unit is in the test part when its *first* row is, with all its rows.
+
+        Raises
+        ------
+        CampaignError
+            `test` out of range, no time column, or a part would be empty.
+        """
+        mask = splitting.held_out_mask(self, test=test, seed=seed, by=by)
+        return self.take(~mask), self.take(mask)
+
+    def audience(self, source: Source | pa.Table | pd.DataFrame) -> Campaign:
+        """Other customers to be scored with this campaign's roles; they need no treatment and no outcomes.
+
+        Raises
+        ------
+        CampaignError
+            A feature or the unit column is missing, or the audience is empty.
+        """
+        table = (
+            source
+            if isinstance(source, pa.Table)
+            else from_pandas(source)
+            if hasattr(source, "iloc")
+            else read_table(source)
+        )
+        wanted = self.feature_names + ((self.roles.unit,) if self.roles.unit else ())
+        missing = [name for name in wanted if name not in table.column_names]
+        if missing:
+            raise CampaignError(
+                f"the audience has no column {join_names(missing)}, which the campaign uses; add it."
+            )
+        if table.num_rows == 0:
+            raise CampaignError("the audience has no rows; check the file or the query.")
+        # Categories are fixed here, so that text in the campaign and codes in the audience are read alike.
+        roles = replace(self.roles, features=self.feature_names, categorical=self.categorical_features)
+        audience = replace(self, table=table, roles=roles, row_numbers=np.arange(table.num_rows))
+        audience._check_units()
+        audience._check_features()
+        return audience
+
+    def check(self, **options: Any) -> CheckReport:
+        """Is this experiment fit to learn from? See :func:`uplift.checks.check`."""
+        from uplift.checks import check
+
+        return check(self, **options)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the columns in use, whatever files they came from."""
+        from uplift.io.fingerprint import table_fingerprint
+
+        used = [
+            name
+            for name in self.table.column_names
+            if name in set(self.roles.named()) | set(self.feature_names) | set(self.roles.strata)
+        ]
+        return table_fingerprint(self.table.select(used))
+
+    def summary(self) -> dict[str, Any]:
+        """Names, sizes and arm counts, as plain JSON types."""
+        result: dict[str, Any] = {
+            "name": self.name,
+            "rows": self.n_rows,
+            "units": self.n_units,
+            "unit": self.roles.unit,
+            "control": self.control,
+            "chain": list(self.chain),
+            "value": self.roles.value,
+            "features": list(self.feature_names),
+            "categorical": list(self.categorical_features),
+        }
+        if self.has_outcomes:
+            counts = np.bincount(self.arm_codes, minlength=len(self.arms))
+            result["arms"] = {arm.name: int(count) for arm, count in zip(self.arms, counts, strict=True)}
+        return result
+
+    def __repr__(self) -> str:
+        arms = " | ".join(self.arm_names[:8]) + (" | ..." if len(self.arms) > 8 else "")
+        return f"Campaign({self.name!r}: {self.n_rows:,} rows, arms {arms}, chain {' -> '.join(self.stages)}, {len(self.feature_names)} features)"
+
+    # ---------------------------------------------------------------- validation
+
+    def _validate(self) -> None:
+        """Touch every role once, so that bad input is refused at the door."""
+        self._check_units()
+        _ = (self.arm_codes, self.outcomes, self.propensity, self.weights, self.stratum_codes, self.times)
+        self._check_features()
+        for arm in self.arms:
+            if arm.cost is not None and arm.cost.on not in (SEND, *self.stages):
+                raise CampaignError(
+                    f"the cost of arm {arm.name!r} is on {arm.cost.on!r}; {did_you_mean(arm.cost.on, (SEND, *self.stages))}"
+                )
+
+    def _check_units(self) -> None:
+        if self.roles.unit is None:
+            return
+        column = self.table[self.roles.unit]
+        if column.null_count:
+            raise CampaignError(
+                f"unit column {self.roles.unit!r} has {column.null_count:,} missing ids; fill them in or drop these rows."
+            )
+        kind = columns.value_type(column)
+        if pa.types.is_nested(kind):
+            raise CampaignError(
+                f"unit column {self.roles.unit!r} holds {column.type}; it must be numbers or text."
+            )
+        if pa.types.is_floating(kind) and not pc.all(pc.equal(pc.floor(column), column)).as_py():
+            raise CampaignError(
+                f"unit column {self.roles.unit!r} holds fractions; ids must be whole numbers or text."
+            )
+
+    def _check_features(self) -> None:
+        for name in self.feature_names:
+            column = self.table[name]
+            if not (columns.is_numeric(column) or columns.is_text(column)):
+                raise CampaignError(
+                    f"feature {name!r} holds {column.type}, which no model can use; list it under exclude."
+                )
+            count = columns.infinite_count(column)
+            if count:
+                raise CampaignError(
+                    f"feature {name!r} has {count:,} infinite values of {self.n_rows:,}; make them missing or cap them."
+                )
+
+    def _optional_positive(self, column: str | None, role: str, upper: float = np.inf) -> np.ndarray | None:
+        if column is None or column not in self.table.column_names:
+            return None
+        values = columns.finite(self.table[column], column, role)
+        wrong = (values <= 0) | (values > upper)
+        if wrong.any():
+            bounds = "in (0, 1]" if upper == 1.0 else "positive"
+            raise CampaignError(
+                f"{role} column {column!r} must be {bounds}, but {int(wrong.sum()):,} rows are not, such as {values[wrong][0]:g}."
+            )
+        return _frozen(values)
+
+    def _need(self, column: str, role: str) -> None:
+        if column not in self.table.column_names:
+            raise CampaignError(
+                f"this audience has no {role} column {column!r}: it can be scored, not evaluated."
+            )
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    array = np.ascontiguousarray(array)
+    array.setflags(write=False)
+    return array
+
+
+def _is_range(indices: np.ndarray) -> bool:
+    return bool((indices == np.arange(len(indices))).all())
+
+
+def _arm_text(value: str | int | float | bool) -> str:
+    """Text of an arm's value, as :func:`uplift.columns.labels` writes it."""
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _check_names(available: Sequence[str], roles: Roles) -> None:
+    duplicated = sorted({name for name in available if list(available).count(name) > 1})
+    if duplicated:
+        raise CampaignError(
+            f"column {duplicated[0]!r} appears more than once; rename or drop the duplicates."
+        )
+    if not roles.chain:
+        raise CampaignError(
+            "the chain is empty; name at least one binary outcome column, for example chain = ['conversion']."
+        )
+    if len(set(roles.chain)) < len(roles.chain):
+        raise CampaignError(f"the chain {list(roles.chain)} names a stage twice; each stage is one column.")
+    wanted: list[tuple[str, str]] = [
+        ("treatment", roles.treatment),
+        *(("stage", stage) for stage in roles.chain),
+    ]
+    wanted += [
+        (role, getattr(roles, role))
+        for role in ("unit", "value", "propensity", "time", "weight")
+        if getattr(roles, role)
+    ]
+    wanted += [("strata", name) for name in roles.strata] + [("exclude", name) for name in roles.exclude]
+    wanted += [("feature", name) for name in roles.features or ()]
+    wanted += [("categorical", name) for name in roles.categorical or ()]
+    for role, column in wanted:
+        if column not in available:
+            raise CampaignError(f"there is no {role} column {column!r}; {did_you_mean(column, available)}")
+    parts: dict[str, str] = {}
+    for role, column in wanted:
+        if role in ("feature", "strata", "exclude", "categorical"):
+            continue
+        if column in parts:
+            raise CampaignError(
+                f"column {column!r} cannot be both {parts[column]} and {role}; give each role its own column."
+            )
+        parts[column] = role
+    for name in roles.features or ():
+        if name in parts:
+            raise CampaignError(
+                f"column {name!r} is the {parts[name]} and cannot be a feature: it is known only after the decision, or identifies the row."
+            )
+    for name in roles.categorical or ():
+        if (
+            name in parts
+            or name in roles.exclude
+            or (roles.features is not None and name not in roles.features)
+        ):
+            raise CampaignError(
+                f"categorical column {name!r} is not a feature; list only features under categorical."
+            )
+    for name in roles.chain:
+        if name in RESERVED or "__" in name or not name.strip():
+            raise CampaignError(
+                f"a stage cannot be called {name!r} (reserved: {', '.join(RESERVED)}, and names with '__'); rename the column."
+            )
+    if roles.unit in RESERVED:
+        raise CampaignError(
+            f"the unit column cannot be called {roles.unit!r} (reserved: {', '.join(RESERVED)}); rename it."
+        )
+
+
+def _find_arms(column: pa.ChunkedArray, roles: Roles) -> list[str]:
+    if pa.types.is_nested(column.type) or columns.is_time(column):
+        raise CampaignError(
+            f"treatment column {roles.treatment!r} holds {column.type}; it must be text, numbers or booleans."
+        )
+    nulls = column.null_count
+    if pa.types.is_floating(column.type):
+        nulls += int(pc.sum(pc.is_nan(column)).as_py() or 0)
+    if nulls:
+        raise CampaignError(
+            f"treatment column {roles.treatment!r} is missing in {nulls:,} of {len(column):,} rows; write the control's name for customers who got nothing, or drop them."
+        )
+    encoded = columns.labels(column)
+    present = np.unique(encoded.indices.to_numpy(zero_copy_only=False))
+    words = encoded.dictionary.to_pylist()
+    names = sorted((words[index] for index in present), key=natural_key)
+    if roles.control not in names:
+        raise CampaignError(
+            f"the control arm {roles.control!r} is not in column {roles.treatment!r}; {did_you_mean(roles.control, names)}"
+        )
+    if len(names) > MAX_ARMS:
+        raise CampaignError(
+            f"treatment column {roles.treatment!r} has {len(names):,} different values (at most {MAX_ARMS:,}); it looks like an id."
+        )
+    if len(names) == 1:
+        raise CampaignError(
+            f"every row of {roles.treatment!r} is the control {roles.control!r}; a campaign needs at least one treated arm."
+        )
+    return [roles.control, *(name for name in names if name != roles.control)]
+
+
+def _declare_arms(
+    found: list[str], roles: Roles, declared: Mapping[str, Arm | Mapping[str, Any]]
+) -> tuple[Arm, ...]:
+    arms = {name: Arm(name=name) for name in found}
+    for key, given in declared.items():
+        name = _arm_text(key)
+        if name not in arms:
+            raise CampaignError(
+                f"arm {name!r} has no rows in column {roles.treatment!r}; {did_you_mean(name, found)}"
+            )
+        if isinstance(given, Arm):
+            arms[name] = replace(given, name=name)
+        else:
+            cost = given.get("cost")
+            rest = {part: content for part, content in given.items() if part != "cost"}
+            arms[name] = Arm(name=name, cost=CostRule(**cost) if isinstance(cost, Mapping) else cost, **rest)
+    planned = [arm for arm in arms.values() if arm.share is not None]
+    if planned and (len(planned) < len(arms) or abs(sum(arm.share or 0.0 for arm in planned) - 1) > 1e-6):
+        raise CampaignError(
+            f"planned shares are given for {len(planned)} of {len(arms)} arms and add up to {sum(arm.share or 0.0 for arm in planned):g}; give one to every arm, control included, adding up to 1."
+        )
+    if arms[roles.control].cost is not None:
+        raise CampaignError(
+            f"the control arm {roles.control!r} has a cost; control means doing nothing, remove it."
+        )
+    return tuple(arms.values())

@@ -1,0 +1,305 @@
+"""``campaign.toml``: one file that says which data, which roles, which models and which decision.
+
+The keys are a contract: unknown ones are errors that name the nearest valid key. Paths are relative to the
+file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from uplift.arms import Arm, CostRule
+from uplift.campaign import Campaign
+from uplift.errors import CampaignError, UpliftError, did_you_mean
+from uplift.io.atomic import atomic_folder, write_json
+from uplift.io.tables import read_database, read_table
+from uplift.io.toml import dump_toml, toml_key
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CampaignSection(_Section):
+    """``[campaign]``: the data and the role of its columns (see :class:`uplift.campaign.Roles`)."""
+
+    name: str = "campaign"
+    data: str | list[str] | None = None
+    database: str | None = None
+    sql: str | None = None
+    unit: str | None = None
+    treatment: str
+    control: str | int | float | bool
+    chain: list[str] | str
+    value: str | None = None
+    strata: list[str] | str = []
+    propensity: str | None = None
+    time: str | None = None
+    weight: str | None = None
+    features: list[str] | None = None
+    exclude: list[str] = []
+    categorical: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> CampaignSection:
+        if (self.data is None) == (self.database is None):
+            raise ValueError(
+                "[campaign] needs either data = '...' (files) or database = '...' with sql = '...', not both or none"
+            )
+        if (self.database is None) != (self.sql is None):
+            raise ValueError("[campaign] database = '...' and sql = '...' belong together")
+        return self
+
+
+class CostSection(_Section):
+    """``cost = {...}`` of an arm (see :class:`uplift.arms.CostRule`)."""
+
+    on: str
+    amount: float | None = None
+    share: float | None = None
+
+
+class ArmSection(_Section):
+    """``[arms.NAME]``: display name, face value, planned share of customers, cost."""
+
+    label: str | None = None
+    amount: float | None = None
+    share: float | None = None
+    cost: CostSection | None = None
+
+    def arm(self, name: str) -> Arm:
+        """As an :class:`uplift.arms.Arm`."""
+        cost = None if self.cost is None else CostRule(**self.cost.model_dump())
+        return Arm(name=name, label=self.label, amount=self.amount, share=self.share, cost=cost)
+
+
+class SplitSection(_Section):
+    """``[split]``: what is held back for testing."""
+
+    test: float = Field(0.3, gt=0, lt=1)
+    by: Literal["unit", "time"] = "unit"
+    seed: int = 0
+
+
+class DecideSection(_Section):
+    """``[decide]``: who gets what, for how much money."""
+
+    model: str = "auto"
+    stage: str | None = None
+    margin: float | None = None
+    budget: float
+    holdout: float = Field(0.0, ge=0, lt=1)
+    score: str | list[str] | None = None
+
+    @model_validator(mode="after")
+    def _money(self) -> DecideSection:
+        if math.isnan(self.budget) or self.budget < 0:
+            raise ValueError(f"[decide] budget is {self.budget}; it must be a number >= 0 (inf for no limit)")
+        if self.margin is not None and not (math.isfinite(self.margin) and self.margin > 0):
+            raise ValueError(f"[decide] margin is {self.margin}; it must be a finite amount of money > 0")
+        return self
+
+
+class CampaignFile(_Section):
+    """A whole ``campaign.toml``.
+
+    Examples
+    --------
+    >>> text = '''
+    ... [campaign]
+    ... data = "log.parquet"
+    ... treatment = "coupon"
+    ... control = "none"
+    ... chain = ["click", "conversion"]
+    ... '''
+    >>> CampaignFile.parse(text).split.test
+    0.3
+    """
+
+    campaign: CampaignSection
+    arms: dict[str, ArmSection] = {}
+    split: SplitSection = SplitSection()
+    models: dict[str, dict[str, Any]] = {}
+    decide: DecideSection | None = None
+    _folder: Path = PrivateAttr(default=Path())
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> CampaignFile:
+        """Read and validate a file.
+
+        Raises
+        ------
+        CampaignError
+            There is no such file, it is not TOML, or a key is unknown or of the wrong type.
+        """
+        path = Path(path).expanduser()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise CampaignError(f"there is no campaign file {str(path)!r}; check the path.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise CampaignError(f"the campaign file {str(path)!r} cannot be read ({error}).") from error
+        return cls.parse(text, folder=path.parent, source=str(path))
+
+    @classmethod
+    def parse(
+        cls, text: str, *, folder: str | os.PathLike[str] = ".", source: str = "the campaign file"
+    ) -> CampaignFile:
+        """Validate the text of a campaign file; data paths are relative to `folder`."""
+        try:
+            content = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise CampaignError(f"{source} is not valid TOML: {error}.") from error
+        try:
+            parsed = cls.model_validate(content)
+        except ValidationError as error:
+            raise CampaignError(f"{source}: {_sentence(error)}") from error
+        parsed._folder = Path(folder)
+        return parsed
+
+    @property
+    def folder(self) -> Path:
+        """Folder that data paths are relative to."""
+        return self._folder
+
+    def load(self) -> Campaign:
+        """Read the data and build the campaign.
+
+        Raises
+        ------
+        CampaignError
+            The data are missing or do not fit their roles.
+        """
+        section = self.campaign
+        if section.data is not None:
+            table = read_table(self.resolve(section.data))
+        else:
+            table = read_database(self._database_url(), section.sql or "")
+        roles = section.model_dump(exclude={"data", "database", "sql"})
+        arms = {name: arm.arm(name) for name, arm in self.arms.items()}
+        return Campaign.from_table(table, arms=arms, **roles)
+
+    def resolve(self, source: str | list[str]) -> str | list[str]:
+        """Paths as seen from the campaign file's folder."""
+        if isinstance(source, list):
+            return [str(self.resolve(part)) for part in source]
+        return str(self._folder / Path(source).expanduser())
+
+    def check_decision(self, campaign: Campaign) -> None:
+        """Refuse before any model is fitted what the allocation could not do afterwards.
+
+        Raises
+        ------
+        UpliftError
+            Unknown stage, no margin for a binary stage, or an arm without a cost.
+        """
+        if self.decide is None:
+            return
+        stage = (
+            campaign.stages[campaign.stage_index(self.decide.stage)]
+            if self.decide.stage
+            else campaign.chain[-1]
+        )
+        if stage in campaign.chain and self.decide.margin is None:
+            raise CampaignError(
+                f"[decide] needs margin = ... (money per {stage}) to weigh {stage!r} against costs; or decide on stage = 'value'."
+            )
+        missing = [name for name in campaign.arm_names[1:] if name not in campaign.costs]
+        if missing:
+            raise UpliftError(
+                f'arm {missing[0]!r} has no cost ({len(missing)} of {len(campaign.arms) - 1} arms); add for example [arms.{toml_key(missing[0])}] cost = {{ on = "{campaign.chain[-1]}", amount = 5.0 }}.'
+            )
+
+    def _database_url(self) -> str:
+        database = self.campaign.database or ""
+        for prefix in ("duckdb:///", "sqlite:///"):
+            rest = database.removeprefix(prefix)
+            if database.startswith(prefix) and rest and not rest.startswith("/"):
+                return prefix + str((self._folder / rest).resolve())
+        return database
+
+
+def write_campaign_folder(
+    campaign: Campaign, folder: str | os.PathLike[str], *, overwrite: bool = False
+) -> Path:
+    """Write ``campaign.parquet`` and a ``campaign.toml`` that describes it, ready for ``uplift run``.
+
+    Only the columns with a part to play are written. There is no ``[decide]`` section: what the money is worth
+    is for the reader to add.
+
+    Returns
+    -------
+    Path
+        The campaign file.
+    """
+    import pyarrow.parquet as pq
+
+    r = campaign.roles
+    used = [
+        name
+        for name in campaign.table.column_names
+        if name in {*r.named(), *r.strata, *campaign.feature_names}
+    ]
+    roles = {
+        "name": campaign.name, "data": "campaign.parquet", "unit": r.unit, "treatment": r.treatment, "control": r.control,
+        "chain": list(r.chain), "value": r.value, "strata": list(r.strata) or None, "propensity": r.propensity,
+        "time": r.time, "weight": r.weight, "features": list(campaign.feature_names),
+        "categorical": list(campaign.categorical_features) or None,
+    }  # fmt: skip
+    arms = {
+        arm.name: {
+            "label": arm.label, "amount": arm.amount, "share": arm.share,
+            "cost": None if arm.cost is None else {key: value for key, value in vars(arm.cost).items() if value is not None},
+        }
+        for arm in campaign.arms
+        if (arm.label, arm.amount, arm.share, arm.cost) != (None, None, None, None)
+    }  # fmt: skip
+    with atomic_folder(folder, overwrite=overwrite) as staged:
+        pq.write_table(campaign.table.select(used), staged / "campaign.parquet", compression="zstd")
+        text = dump_toml({"campaign": roles, "arms": arms, "split": {"test": 0.3, "by": "unit", "seed": 0}})
+        (staged / "campaign.toml").write_text(text, encoding="utf-8")
+        write_json(
+            staged / "manifest.json", {"campaign": campaign.summary(), "fingerprint": campaign.fingerprint()}
+        )
+    return Path(folder) / "campaign.toml"
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first problem of a validation as one sentence a person can act on."""
+    # A mistyped key shows up twice, as unknown and as missing: the unknown one is the one to mend.
+    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    location = [
+        str(part) for part in first["loc"] if not str(part).startswith(("function-", "list[", "constrained-"))
+    ]
+    if first["type"] == "extra_forbidden":
+        *path, key = location
+        return f"unknown key {key!r} in {_section(path)}; {did_you_mean(key, _valid_keys(path))}"
+    if first["type"] == "missing":
+        *path, key = location
+        return f"{_section(path)} lacks the key {key!r}; add it."
+    if first["type"] == "value_error":
+        return str(first["msg"]).removeprefix("Value error, ") + "."
+    *path, key = location
+    given = first.get("input")
+    return f"{_section(path)} {key} = {given!r} is not valid: {str(first['msg'])[0].lower()}{str(first['msg'])[1:]}."
+
+
+def _section(path: list[str]) -> str:
+    return f"[{'.'.join(path)}]" if path else "the file"
+
+
+def _valid_keys(path: list[str]) -> list[str]:
+    sections: dict[tuple[str, ...], type[BaseModel]] = {
+        (): CampaignFile, ("campaign",): CampaignSection, ("split",): SplitSection, ("decide",): DecideSection,
+    }  # fmt: skip
+    if path[:1] == ["arms"]:
+        model: type[BaseModel] = CostSection if path[-1] == "cost" and len(path) == 3 else ArmSection
+    else:
+        model = sections.get(tuple(path), CampaignFile)
+    return list(model.model_fields)

@@ -1,0 +1,1 @@
+"""Tables in and out of files and databases; every write is atomic."""

@@ -1,0 +1,413 @@
+"""From ``campaign.toml`` to a run folder: check, fit, predict, evaluate, choose, allocate, report."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uplift import run_folder as names
+from uplift.campaign import Campaign
+from uplift.campaign_file import CampaignFile, DecideSection
+from uplift.effects import Effects
+from uplift.errors import CampaignError, UpliftError, did_you_mean
+from uplift.io.atomic import atomic_folder, check_output_folder, write_json
+from uplift.models.base import UpliftModel, versions
+from uplift.progress import Progress, Silent, Stopwatch
+from uplift.splitting import held_out_mask
+
+SELECTION_SHARE = 0.2
+"""Share of the training units on which the model is chosen when [decide] model = "auto"."""
+
+_LIBRARIES = (
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+    "lightgbm",
+    "torch",
+    "scikit-uplift",
+    "causalml",
+    "plotly",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a run made.
+
+    Attributes
+    ----------
+    folder : Path
+        The run folder.
+    chosen : str
+        Model the decision rests on.
+    timings : dict of str to float
+        Seconds per step.
+    notes : tuple of str
+        What the user should know.
+    """
+
+    folder: Path
+    chosen: str
+    timings: dict[str, float]
+    notes: tuple[str, ...]
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.folder / names.REPORT
+
+
+@dataclass(eq=False)
+class _Fitted:
+    """Models after fitting, and what they said on each part."""
+
+    models: dict[str, UpliftModel] = field(default_factory=dict)
+    test: dict[str, Effects] = field(default_factory=dict)
+    selection: dict[str, Effects] = field(default_factory=dict)
+
+
+def run(
+    campaign_file: str | os.PathLike[str] | CampaignFile,
+    out: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    force: bool = False,
+    seed: int | None = None,
+    extra_files: Mapping[str, Path] | None = None,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Run a campaign file and write the run folder, whole or not at all.
+
+    The test part is split off first and used for nothing but evaluation. With ``model = "auto"`` another
+    20 % of the training units choose the model; the models are fitted on the rest, and the test metrics are
+    those of exactly the saved models.
+
+    Parameters
+    ----------
+    campaign_file : path or CampaignFile
+    out : path
+        The run folder.
+    overwrite : bool
+        Replace a run that is there.
+    force : bool
+        Go on although a check failed.
+    seed : int, optional
+        Seed of the split and of every model that sets none; default ``[split] seed``.
+    extra_files : mapping of name to path, optional
+        Files to copy into the run folder.
+    progress : Progress, optional
+        Who is told about the steps.
+
+    Returns
+    -------
+    RunResult
+
+    Raises
+    ------
+    UpliftError
+        Bad input, or a failed check without `force`. Nothing is written then.
+    """
+    from uplift.checks import check
+
+    check_output_folder(out, overwrite=overwrite)
+    watch = Stopwatch(progress or Silent())
+    config = campaign_file if isinstance(campaign_file, CampaignFile) else CampaignFile.read(campaign_file)
+    seed = config.split.seed if seed is None else seed
+    planned = plan_models(config, seed=seed)
+    with watch.step("read the campaign") as detail:
+        campaign = config.load()
+        config.check_decision(campaign)
+        audience = None
+        if config.decide is not None and config.decide.score is not None:
+            audience = campaign.audience(config.resolve(config.decide.score))
+        detail.append(f"{campaign.n_rows:,} rows, {len(campaign.arms)} arms, {' -> '.join(campaign.stages)}")
+    with watch.step("check the experiment") as detail:
+        checks = check(campaign, seed=seed)
+        detail.append(checks.status)
+    _stop_on_failure(checks, force=force)
+
+    notes: list[str] = []
+    train, test = campaign.split(test=config.split.test, by=config.split.by, seed=seed)
+    fitting, selection = _selection_split(train, config.decide, planned, seed)
+    with atomic_folder(out, overwrite=overwrite) as folder:
+        fitted = _fit_all(planned, fitting, selection, test, folder, watch)
+        chosen = _evaluate_and_decide(
+            folder, config, campaign, test, selection, audience, fitted, checks, seed, watch, notes
+        )
+        for name, source in (extra_files or {}).items():
+            (folder / name).write_bytes(Path(source).read_bytes())
+    for note in notes:
+        watch.progress.note(note)
+    return RunResult(Path(out), chosen, watch.seconds, tuple(notes))
+
+
+def plan_models(config: CampaignFile, *, seed: int) -> dict[str, UpliftModel]:
+    """Unfitted models of a campaign file, references included, in order.
+
+    Raises
+    ------
+    UpliftError
+        Unknown model or parameter, or ``[decide] model`` is not among them.
+    """
+    from uplift.models.registry import DEFAULT_MODELS, REFERENCES, make_model
+
+    wanted: dict[str, dict[str, Any]] = dict(config.models) or {name: {} for name in DEFAULT_MODELS}
+    chosen = config.decide.model if config.decide else "auto"
+    if chosen != "auto" and chosen not in wanted:
+        if config.models:
+            raise CampaignError(
+                f"[decide] model = {chosen!r} is not under [models]; {did_you_mean(chosen, [*wanted, 'auto'])}"
+            )
+        wanted[chosen] = {}
+    wanted |= {name: {} for name in REFERENCES if name not in wanted}
+    models = {}
+    for name, params in wanted.items():
+        model = make_model(name, **params)
+        if "random_state" in model.parameter_names() and "random_state" not in params:
+            model.set_params(random_state=seed)
+        models[name] = model
+    if not any(model.calibrated for model in models.values()):
+        raise CampaignError(
+            f"the only models are the references {', '.join(models)}; add one that estimates effects, for example ecup = {{}}."
+        )
+    return models
+
+
+def _stop_on_failure(checks: Any, *, force: bool) -> None:
+    failed = [result for result in checks.results if result.status == "fail"]
+    if failed and not force:
+        first = failed[0]
+        more = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
+        raise UpliftError(
+            f"the experiment check {first.check!r} failed{more}: {first.detail.rstrip('.')}. Run 'uplift check' for all of them, or pass --force to go on."
+        )
+
+
+def _selection_split(
+    train: Campaign, decide: DecideSection | None, planned: dict[str, UpliftModel], seed: int
+) -> tuple[Campaign, Campaign | None]:
+    candidates = [name for name, model in planned.items() if model.calibrated]
+    if decide is None or decide.model != "auto" or len(candidates) < 2:
+        return train, None
+    mask = held_out_mask(train, test=SELECTION_SHARE, seed=seed, by="unit", purpose="selection")
+    return train.take(~mask), train.take(mask)
+
+
+def _fit_all(
+    planned: dict[str, UpliftModel],
+    fitting: Campaign,
+    selection: Campaign | None,
+    test: Campaign,
+    folder: Path,
+    watch: Stopwatch,
+) -> _Fitted:
+    fitted = _Fitted()
+    (folder / names.MODELS).mkdir()
+    (folder / names.TEST_EFFECTS).mkdir()
+    for name, model in planned.items():
+        with watch.step(f"fit {name}"):
+            fitted.models[name] = model.fit(fitting)
+            model.save(folder / names.MODELS / name)
+        with watch.step(f"predict {name}"):
+            fitted.test[name] = model.predict(test)
+            names.write_test_effects(folder / names.TEST_EFFECTS / f"{name}.parquet", test, fitted.test[name])
+            if selection is not None:
+                fitted.selection[name] = model.predict(selection)
+    return fitted
+
+
+def _evaluate_and_decide(
+    folder: Path,
+    config: CampaignFile,
+    campaign: Campaign,
+    test: Campaign,
+    selection: Campaign | None,
+    audience: Campaign | None,
+    fitted: _Fitted,
+    checks: Any,
+    seed: int,
+    watch: Stopwatch,
+    notes: list[str],
+) -> str:
+    from uplift.metrics import evaluate
+    from uplift.reporting import report
+
+    with watch.step("evaluate on the test part") as detail:
+        evaluation = evaluate(test, fitted.test, random_state=seed)
+        detail.append(f"{test.n_rows:,} rows")
+    decide = config.decide
+    stage = (
+        campaign.stages[campaign.stage_index(decide.stage)] if decide and decide.stage else campaign.chain[-1]
+    )
+    chosen, reason = _choose(decide, stage, selection, fitted)
+    with watch.step(f"score with {chosen}") as detail:
+        scored = audience if audience is not None else test
+        scored = _one_row_per_unit(scored, notes)
+        effects = fitted.models[chosen].predict(scored)
+        effects.to_parquet(folder / names.EFFECTS)
+        detail.append(f"{len(effects):,} customers")
+    plan = None
+    if decide is not None:
+        with watch.step("allocate") as detail:
+            plan = _allocate(
+                folder,
+                decide,
+                stage,
+                campaign,
+                test,
+                scored,
+                audience is None,
+                effects,
+                fitted.test[chosen],
+                chosen,
+                seed,
+            )
+            detail.append(f"{plan.certificate.n_treated:,} of {len(plan):,} customers treated")
+    else:
+        notes.append(
+            "The campaign file has no [decide] section, so nothing was allocated; add budget = ... to decide."
+        )
+    if evaluation.notes:
+        notes.append(
+            f"{len(evaluation.notes)} metric(s) could not be computed, for example {evaluation.notes[0]}"
+        )
+    write_json(folder / names.METRICS, evaluation.to_metrics())
+    write_json(folder / names.CHECKS, checks.to_list())
+    described = _describe_run(config, campaign, test, scored, fitted, chosen, reason, seed, watch, notes)
+    with watch.step("write the report"):
+        report(folder / names.REPORT, campaign, evaluation, plan, checks=checks, run=described)
+    described["timings"] = watch.seconds
+    described["peak_memory_mb"] = peak_memory_mb()
+    write_json(folder / names.RUN, described)
+    return chosen
+
+
+def _choose(
+    decide: DecideSection | None, stage: str, selection: Campaign | None, fitted: _Fitted
+) -> tuple[str, str]:
+    from uplift.metrics import HEADLINE, evaluate
+
+    candidates = [name for name, model in fitted.models.items() if model.calibrated]
+    if decide is not None and decide.model != "auto":
+        return decide.model, "named in the campaign file"
+    if selection is None:
+        return candidates[0], "the only model that estimates effects" if len(
+            candidates
+        ) == 1 else "the first model in the campaign file"
+    scores = evaluate(selection, {name: fitted.selection[name] for name in candidates}, draws=20)
+    return scores.best(stage), (
+        f"highest {HEADLINE} at stage {stage!r} (mean over arms) on a selection split of {selection.n_rows:,} training rows"
+    )
+
+
+def _one_row_per_unit(scored: Campaign, notes: list[str]) -> Campaign:
+    """A plan decides once per unit: keep each unit's latest row."""
+    if not scored.units_repeat:
+        return scored
+    order = np.arange(scored.n_rows) if scored.times is None else np.argsort(scored.times, kind="stable")
+    last = np.full(int(scored.unit_codes.max()) + 1, -1, np.int64)
+    last[scored.unit_codes[order]] = order
+    notes.append(
+        f"{scored.n_units:,} customers have {scored.n_rows:,} rows; each was decided on once, by the {'latest' if scored.times is not None else 'last'} row."
+    )
+    return scored.take(np.sort(last[last >= 0]))
+
+
+def _allocate(
+    folder: Path,
+    decide: DecideSection,
+    stage: str,
+    campaign: Campaign,
+    test: Campaign,
+    scored: Campaign,
+    scored_is_test: bool,
+    effects: Effects,
+    test_effects: Effects,
+    chosen: str,
+    seed: int,
+) -> Any:
+    from uplift.allocation import allocate
+    from uplift.export import export_table
+    from uplift.io.fingerprint import file_sha256
+    from uplift.metrics import policy_value
+
+    options: dict[str, Any] = {
+        "costs": campaign.costs, "margin": decide.margin, "stage": stage, "seed": seed,
+        "campaign_name": campaign.name,
+        "model_fingerprint": file_sha256(folder / names.MODELS / chosen / "model.json"),
+    }  # fmt: skip
+    plan = allocate(effects, budget=decide.budget, holdout=decide.holdout, **options)
+    # Worth of the decision rule on randomised rows. For another audience the same rule, its budget scaled to
+    # the size of the test part, is applied to the test rows: their outcomes had no part in making it.
+    if scored_is_test:
+        valued, rows = plan, scored
+        scale = 1.0
+    else:
+        rows = _one_row_per_unit(test, [])
+        scale = rows.n_rows / scored.n_rows
+        again = test_effects if rows is test else _align(test_effects, test, rows)
+        valued = allocate(again, budget=decide.budget * scale, holdout=decide.holdout, **options)
+    value = policy_value(
+        rows, valued.arm_codes, stage=stage, margin=decide.margin or 1.0, costs=campaign.costs
+    )
+    plan = plan.with_policy_value(
+        {
+            **value.to_dict(),
+            "population": "scored customers" if scored_is_test else "test part, budget scaled",
+            "scale": scale,
+        }
+    )
+    table = plan.to_table()
+    export_table(table, folder / names.ALLOCATION_PARQUET, manifest=False)
+    export_table(table, folder / names.ALLOCATION_CSV, manifest=False)
+    write_json(folder / names.ALLOCATION_JSON, plan.summary())
+    return plan
+
+
+def _align(effects: Effects, test: Campaign, rows: Campaign) -> Effects:
+    return effects.take(np.searchsorted(test.row_numbers, rows.row_numbers))
+
+
+def _describe_run(
+    config: CampaignFile, campaign: Campaign, test: Campaign, scored: Campaign, fitted: _Fitted,
+    chosen: str, reason: str, seed: int, watch: Stopwatch, notes: list[str],
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "schema_version": 1,
+        "campaign": {
+            **campaign.summary(),
+            "arms": names.arms_to_json(campaign.arms),
+            "rows_per_arm": campaign.summary()["arms"],
+        },
+        "config": config.model_dump(mode="json"),
+        "seed": seed,
+        "rows": {"all": campaign.n_rows, "test": test.n_rows, "scored": scored.n_rows},
+        "data_fingerprint": campaign.fingerprint(),
+        "models": {name: _plain(model.get_params()) for name, model in fitted.models.items()},
+        "chosen_model": chosen,
+        "chosen_because": reason,
+        "versions": {"python": platform.python_version(), **versions(_LIBRARIES)},
+        "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "timings": watch.seconds,
+        "peak_memory_mb": peak_memory_mb(),
+        "notes": notes,
+    }
+
+
+def _plain(params: dict[str, Any]) -> dict[str, Any]:
+    return {key: value if isinstance(value, str | int | float | bool | None | list | dict) else list(value) if isinstance(value, tuple) else str(value) for key, value in params.items()}  # fmt: skip
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
