@@ -9,14 +9,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROLES, toy_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from uplift import Arm, Campaign, CostRule
 from uplift.errors import CampaignError
 from uplift.features import FeatureSchema
 from uplift.hashing import unit_hash, unit_uniform
+
+from conftest import ROLES, toy_frame
 
 
 def test_control_comes_first_and_arms_are_in_natural_order() -> None:
@@ -28,7 +28,12 @@ def test_control_comes_first_and_arms_are_in_natural_order() -> None:
 
 def test_arm_names_are_the_text_of_the_values() -> None:
     frame = pd.DataFrame({"t": [0.0, 1.0, 2.0] * 4, "y": [0, 1, 0] * 4, "x": range(12)})
-    for column in (frame["t"], frame["t"].astype(int), frame["t"].astype(int).astype(str), frame["t"].astype("Int8")):
+    for column in (
+        frame["t"],
+        frame["t"].astype(int),
+        frame["t"].astype(int).astype(str),
+        frame["t"].astype("Int8"),
+    ):
         campaign = Campaign.from_frame(frame.assign(t=column), treatment="t", control=0, chain="y")
         assert campaign.arm_names == ("0", "1", "2")
     booleans = Campaign.from_frame(frame.assign(t=frame["t"] > 0), treatment="t", control=False, chain="y")
@@ -51,7 +56,9 @@ def test_every_source_gives_the_same_campaign(tmp_path: Path) -> None:
         "csv": Campaign.from_csv(tmp_path / "all.csv", **ROLES),
         "folder": Campaign.from_parquet(tmp_path / "parts", **ROLES),
         "glob": Campaign.from_csv(str(tmp_path / "csvs" / "*.csv"), **ROLES),
-        "list": Campaign.from_parquet([tmp_path / "parts" / "a.parquet", tmp_path / "parts" / "b.parquet"], **ROLES),
+        "list": Campaign.from_parquet(
+            [tmp_path / "parts" / "a.parquet", tmp_path / "parts" / "b.parquet"], **ROLES
+        ),
         "duckdb": Campaign.from_duckdb(f"select * from '{tmp_path / 'all.parquet'}'", **ROLES),
     }
     for name, campaign in sources.items():
@@ -273,11 +280,21 @@ def test_damaged_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_hillstrom_reproduces_the_published_rates(hillstrom: Campaign) -> None:
-    published = {"visit": (10.62, 18.28, 15.14), "conversion": (0.573, 1.253, 0.884), "value": (65.3, 142.3, 107.7)}
+    published = {
+        "visit": (10.62, 18.28, 15.14),
+        "conversion": (0.573, 1.253, 0.884),
+        "value": (65.3, 142.3, 107.7),
+    }
     for stage, rates in published.items():
         for arm, rate in enumerate(rates):
             digits = 2 if stage == "visit" else 3 if stage == "conversion" else 1
-            assert round(100 * float(hillstrom.outcome(stage)[hillstrom.arm_codes == arm].astype(float).mean()), digits) == rate
+            assert (
+                round(
+                    100 * float(hillstrom.outcome(stage)[hillstrom.arm_codes == arm].astype(float).mean()),
+                    digits,
+                )
+                == rate
+            )
 
 
 def test_written_campaign_folders_run_again(tmp_path: Path, toy: Campaign) -> None:

@@ -282,7 +282,7 @@ def _evaluate_and_decide(
         )
     write_json(folder / names.METRICS, evaluation.to_metrics())
     write_json(folder / names.CHECKS, checks.to_list())
-    described = _describe_run(config, campaign, test, scored, fitted, chosen, reason, seed, watch, notes)
+    described = _describe_run(config, campaign, test, scored, fitted, chosen, reason, stage, seed, watch, notes)
     with watch.step("write the report"):
         report(folder / names.REPORT, campaign, evaluation, plan, checks=checks, run=described)
     described["timings"] = watch.seconds
@@ -379,7 +379,7 @@ def _align(effects: Effects, test: Campaign, rows: Campaign) -> Effects:
 
 def _describe_run(
     config: CampaignFile, campaign: Campaign, test: Campaign, scored: Campaign, fitted: _Fitted,
-    chosen: str, reason: str, seed: int, watch: Stopwatch, notes: list[str],
+    chosen: str, reason: str, stage: str, seed: int, watch: Stopwatch, notes: list[str],
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "schema_version": 1,
@@ -393,6 +393,7 @@ def _describe_run(
         "rows": {"all": campaign.n_rows, "test": test.n_rows, "scored": scored.n_rows},
         "data_fingerprint": campaign.fingerprint(),
         "models": {name: _plain(model.get_params()) for name, model in fitted.models.items()},
+        "decide_stage": stage,
         "chosen_model": chosen,
         "chosen_because": reason,
         "versions": {"python": platform.python_version(), **versions(_LIBRARIES)},

@@ -1,0 +1,29 @@
+"""Run every benchmark, one process each: ``python -m benchmarks [NAME ...]``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def main(wanted: list[str]) -> int:
+    """Run the benchmarks whose names are given, or all; return the number that failed."""
+    names = sorted(file.stem.removeprefix("bench_") for file in HERE.glob("bench_*.py"))
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        print(f"unknown benchmark {unknown[0]!r}; choose from: {', '.join(names)}", file=sys.stderr)
+        return 2
+    failed = 0
+    for name in wanted or names:
+        print(f"\n== {name} ==", flush=True)
+        failed += (
+            subprocess.run([sys.executable, str(HERE / f"bench_{name}.py")], check=False).returncode != 0
+        )
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,219 @@
+"""``uplift allocate``, ``uplift report`` and ``uplift export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from uplift.cli.console import say, steps
+from uplift.cli.options import Overwrite, refuse_existing
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this room."""
+    app.command("allocate")(allocate)
+    app.command("report")(report)
+    app.command("export")(export)
+
+
+def allocate(
+    effects: Annotated[
+        Path, typer.Argument(metavar="EFFECTS", help="Effects file, or a run folder.", show_default=False)
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="Allocation to write: .parquet, .csv, .jsonl or .duckdb.", show_default=False
+        ),
+    ],
+    campaign: Annotated[
+        Path | None,
+        typer.Option("--campaign", "-c", help="Campaign file: costs and [decide].", show_default=False),
+    ] = None,
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cost",
+            help="ARM=AMOUNT@EVENT, for example coupon_5=5@conversion, mail=0.1@send or deal=10%@value; overrides the file.",
+            show_default=False,
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--budget", "-b", help="Money; inf for no limit. Default: [decide].", show_default=False
+        ),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", help="Money per event of the stage. Default: [decide].", show_default=False),
+    ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option("--stage", help="Stage whose uplift is bought. Default: [decide].", show_default=False),
+    ] = None,
+    holdout: Annotated[
+        float | None,
+        typer.Option("--holdout", help="Share kept in control. Default: [decide].", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the holdout and of ties.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Decide who gets what within a budget, with a certificate of how good the plan is.
+
+    Example: [bold]uplift allocate effects.parquet --campaign campaign.toml --budget 5000 --out plan.csv[/bold]
+    """
+    from uplift.allocation import allocate as allocate_effects
+    from uplift.campaign_file import CampaignFile
+    from uplift.effects import Effects
+    from uplift.errors import UpliftError
+    from uplift.io.atomic import write_json
+    from uplift.run_folder import EFFECTS
+
+    refuse_existing(out, overwrite=overwrite)
+    loaded = Effects.read_parquet(effects / EFFECTS if effects.is_dir() else effects)
+    if not loaded.calibrated:
+        raise UpliftError(
+            f"model {loaded.model!r} only ranks: its scores are no amounts of money to decide with; use another model."
+        )
+    config = CampaignFile.read(campaign) if campaign is not None else None
+    costs = _costs(config, cost)
+    decide = config.decide if config is not None else None
+    if budget is None:
+        if decide is None:
+            raise UpliftError(
+                "there is no budget; pass --budget, or a campaign file with [decide] budget = ..."
+            )
+        budget = decide.budget
+    with steps() as progress:
+        progress.start(f"allocate {len(loaded):,} customers")
+        plan = allocate_effects(
+            loaded,
+            costs=costs,
+            budget=budget,
+            margin=margin if margin is not None else decide.margin if decide else None,
+            stage=stage or (decide.stage if decide else None),
+            holdout=holdout if holdout is not None else decide.holdout if decide else 0.0,
+            seed=seed,
+        )
+        plan_file = plan.export(out) if not overwrite else _export_over(plan, out)
+        write_json(out.with_name(out.name + ".json"), plan.summary())
+    c = plan.certificate
+    say(
+        f"{c.n_treated:,} of {c.n_units:,} customers treated; expected value {c.expected_value:,.2f} for {c.expected_cost:,.2f}"
+    )
+    say(
+        f"upper bound {c.upper_bound:,.2f} (gap {c.gap:.1e}); one more unit of money brings {c.dual_prices['budget']:.3f}"
+    )
+    say(f"allocation: {plan_file}")
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="HTML file; default: report.html in the run folder.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Draw the report of a run again from its files.
+
+    Example: [bold]uplift report reports/spring[/bold]
+    """
+    from uplift.run_report import report_run
+
+    with steps() as progress:
+        progress.start("draw the report")
+        written = report_run(run, out)
+    say(f"report: {written}")
+
+
+def export(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|ALLOCATION", help="A run folder or an allocation.parquet.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="File to write: .csv, .parquet, .jsonl or .duckdb.", show_default=False
+        ),
+    ],
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="parquet, csv, jsonl or duckdb; default: by the ending.",
+            show_default=False,
+        ),
+    ] = None,
+    spreadsheet_safe: Annotated[
+        bool,
+        typer.Option(
+            "--spreadsheet-safe", help="CSV: disarm text that a spreadsheet would run as a formula."
+        ),
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Export an allocation for a CRM, with a manifest (rows, sums, SHA-256) beside it.
+
+    Example: [bold]uplift export reports/spring --out crm.csv[/bold]
+    """
+    from uplift.errors import UpliftError
+    from uplift.export import export_table
+    from uplift.io.tables import read_table
+    from uplift.run_folder import ALLOCATION_PARQUET, RunFolder
+
+    file = RunFolder.open(source).path / ALLOCATION_PARQUET if source.is_dir() else source
+    if source.is_dir() and not file.exists():
+        raise UpliftError(
+            f"the run {source} made no allocation; add [decide] to its campaign file and run it again."
+        )
+    table = read_table(file)
+    missing = [
+        name
+        for name in ("arm", "expected_value", "expected_cost", "holdout", "decision_id")
+        if name not in table.column_names
+    ]
+    if missing:
+        raise UpliftError(
+            f"{file} is no allocation (no column {missing[0]!r}); give the file that 'uplift allocate' or 'uplift run' wrote."
+        )
+    written = export_table(table, out, format=format, spreadsheet_safe=spreadsheet_safe, overwrite=overwrite)
+    say(f"{table.num_rows:,} decisions: {written}")
+
+
+def _export_over(plan: Any, out: Path) -> Path:
+    from uplift.export import export_allocation
+
+    return export_allocation(plan, out, overwrite=True)
+
+
+def _costs(config: Any, given: list[str] | None) -> dict[str, Any]:
+    costs = {name: arm.arm(name).cost for name, arm in config.arms.items()} if config is not None else {}
+    costs = {name: rule for name, rule in costs.items() if rule is not None}
+    return costs | dict(_parse_cost(item) for item in given or [])
+
+
+def _parse_cost(item: str) -> tuple[str, Any]:
+    from uplift.arms import CostRule
+    from uplift.errors import UpliftError
+
+    arm, equals, rule = item.rpartition("=")
+    amount, at, event = rule.partition("@")
+    try:
+        if not (equals and at and arm and event):
+            raise ValueError
+        if amount.endswith("%"):
+            return arm, CostRule(on=event, share=float(amount[:-1]) / 100)
+        return arm, CostRule(on=event, amount=float(amount))
+    except ValueError:
+        raise UpliftError(
+            f"cost {item!r} is not ARM=AMOUNT@EVENT; write for example coupon_5=5@conversion, mail=0.1@send or deal=10%@value."
+        ) from None

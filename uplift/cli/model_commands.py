@@ -1,0 +1,224 @@
+"""``uplift fit``, ``uplift predict``, ``uplift evaluate`` and ``uplift models``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from uplift.cli.console import say, steps, table
+from uplift.cli.options import CampaignPath, Overwrite, Seed, parse_params, refuse_existing
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this room."""
+    app.command("fit")(fit)
+    app.command("predict")(predict)
+    app.command("evaluate")(evaluate)
+    app.command("models")(models)
+
+
+def fit(
+    campaign: CampaignPath,
+    model: Annotated[str, typer.Option("--model", "-m", help="Name from 'uplift models'.")] = "ecup",
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Model folder to write.", show_default=False)
+    ] = ...,  # type: ignore[assignment]
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", help="NAME=VALUE; overrides the campaign file.", show_default=False),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Fit on all rows; default: without the test part of [split].")
+    ] = False,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fit one model on the training part of a campaign and save it.
+
+    Example: [bold]uplift fit campaign.toml --model lightgbm_t --param n_estimators=300 --out models/t[/bold]
+    """
+    from uplift.campaign_file import CampaignFile
+    from uplift.io.atomic import check_output_folder
+    from uplift.models.registry import make_model
+
+    check_output_folder(out, overwrite=overwrite)
+    config = CampaignFile.read(campaign)
+    seed = config.split.seed if seed is None else seed
+    params = {**config.models.get(model, {}), **parse_params(param)}
+    chosen = make_model(model, **params)
+    if "random_state" in chosen.parameter_names() and "random_state" not in params:
+        chosen.set_params(random_state=seed)
+    with steps() as progress:
+        progress.start("read the campaign")
+        rows = config.load()
+        if not everything:
+            rows, _ = rows.split(test=config.split.test, by=config.split.by, seed=seed)
+        progress.start(f"fit {model} on {rows.n_rows:,} rows")
+        chosen.fit(rows).save(out, overwrite=overwrite)
+    say(f"model: {out}")
+
+
+def predict(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="Folder that 'uplift fit' or 'uplift run' wrote.", show_default=False
+        ),
+    ],
+    campaign: CampaignPath,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Effects file to write (Parquet).", show_default=False)
+    ],
+    part: Annotated[str, typer.Option("--part", help="Rows to score: test, train or all.")] = "test",
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Score this file, folder or glob instead.", show_default=False),
+    ] = None,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Predict the effects of every arm at every stage with a saved model.
+
+    Example: [bold]uplift predict models/t campaign.toml --out effects.parquet[/bold]
+    """
+    from uplift.campaign_file import CampaignFile
+    from uplift.errors import UpliftError, did_you_mean
+    from uplift.models.registry import load_model
+
+    refuse_existing(out, overwrite=overwrite)
+    if part not in ("test", "train", "all"):
+        raise UpliftError(f"unknown part {part!r}; {did_you_mean(part, ('test', 'train', 'all'))}")
+    config = CampaignFile.read(campaign)
+    loaded = load_model(model)
+    with steps() as progress:
+        progress.start("read the data")
+        rows = config.load()
+        if data is not None:
+            rows = rows.audience(data)
+        elif part != "all":
+            train, test = rows.split(
+                test=config.split.test, by=config.split.by, seed=config.split.seed if seed is None else seed
+            )
+            rows = test if part == "test" else train
+        progress.start(f"score {rows.n_rows:,} rows")
+        loaded.predict(rows).to_parquet(out)
+    say(f"effects of {rows.n_rows:,} rows: {out}")
+
+
+def evaluate(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|CAMPAIGN.toml", help="A run folder, or a campaign file.", show_default=False
+        ),
+    ],
+    effects: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[EFFECTS]...",
+            help="With a campaign file: effects files; rows outside the test part are left out.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Also write the metrics as JSON.", show_default=False)
+    ] = None,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score models on the test part: Qini, AUUC, uplift at the top, average effects, all with intervals.
+
+    Example: [bold]uplift evaluate reports/spring[/bold] or [bold]uplift evaluate campaign.toml effects.parquet[/bold]
+    """
+    from uplift.io.atomic import write_json
+    from uplift.metrics import evaluate as evaluate_effects
+    from uplift.run_folder import RUN, RunFolder
+
+    if out is not None:
+        refuse_existing(out, overwrite=overwrite)
+    with steps() as progress:
+        progress.start("read the effects")
+        if source.suffix == ".toml":
+            test, found = _campaign_effects(source, effects or [], seed)
+            draws_seed = seed or 0
+        else:
+            folder = RunFolder.open(source)
+            test, found = folder.test_effects()
+            draws_seed = folder.read_json(RUN)["seed"] if seed is None else seed
+        progress.start(f"evaluate {len(found)} models on {test.n_rows:,} rows")
+        evaluation = evaluate_effects(test, found, random_state=draws_seed)
+    from uplift.metrics import describe
+
+    for metric in dict.fromkeys(evaluation.scores["metric"]):
+        shown = evaluation.scores[evaluation.scores["metric"] == metric]
+        rows = [
+            [row.stage, row.arm, row.model, f"{row.value:.5f}", f"{row.low:.5f}", f"{row.high:.5f}"]
+            for row in shown.sort_values(["stage", "arm"], kind="stable").itertuples(index=False)
+        ]
+        title = f"{metric}: {describe(metric).title}"
+        say(
+            table(
+                title, ["stage", "arm", "model", "value", "low", "high"], rows, right=("value", "low", "high")
+            )
+        )
+        say("")
+    for note in evaluation.notes:
+        say(f"note: {note}")
+    if out is not None:
+        write_json(out, evaluation.to_metrics())
+
+
+def models() -> None:
+    """List every model with what it supports.
+
+    Example: [bold]uplift models[/bold]
+    """
+    from uplift.models.registry import list_models
+
+    cards = list_models()
+    columns = [
+        "name",
+        "title",
+        "family",
+        "arms",
+        "stages",
+        "value",
+        "propensity",
+        "gpu",
+        "intervals",
+        "cost",
+        "source",
+    ]
+    rows = [
+        [card.name, card.title, card.family, *(_word(getattr(card, c)) for c in columns[3:])]
+        for card in cards
+    ]
+    say(table(f"{len(cards)} models", columns, rows))
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _campaign_effects(source: Path, files: list[Path], seed: int | None) -> tuple[Any, dict[str, Any]]:
+    from uplift.campaign_file import CampaignFile
+    from uplift.effects import Effects
+    from uplift.errors import UpliftError
+
+    if not files:
+        raise UpliftError(
+            "give at least one effects file after the campaign file, as written by 'uplift predict'."
+        )
+    config = CampaignFile.read(source)
+    seed = config.split.seed if seed is None else seed
+    _, test = config.load().split(test=config.split.test, by=config.split.by, seed=seed)
+    found = {}
+    for file in files:
+        effects = Effects.read_parquet(file)
+        name = effects.model if effects.model not in found else f"{effects.model} ({file.stem})"
+        found[name] = effects.for_units(test.unit_ids, source=str(file))
+    return test, found

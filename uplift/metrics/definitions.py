@@ -1,0 +1,93 @@
+"""Every metric by its definition id: what it is, in words and as a formula, and where it comes from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+HEADLINE = "qini_per_capita"
+"""Metric by which models are ranked and the default model is chosen (on a validation split)."""
+
+BINARY_ONLY = ("qini_sklift", "auuc_sklift")
+"""Defined for 0/1 outcomes only, as in scikit-uplift."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One metric.
+
+    Attributes
+    ----------
+    id : str
+        Name in every result, plot and export.
+    title, formula, unit, random, perfect, source : str
+        For people; `random` and `perfect` are the values of an uninformative and of an ideal ranking.
+    """
+
+    id: str
+    title: str
+    formula: str
+    unit: str
+    random: str
+    perfect: str
+    source: str
+
+
+_DEFINITIONS = (
+    Definition(
+        "ate", "Average treatment effect",
+        "mean outcome of the arm - mean outcome of control; within strata (weighted by stratum size) or weighted by 1/propensity where given",
+        "outcome per customer", "-", "-", "Neyman 1923; Imbens and Rubin 2015, ch. 6 and 9",
+    ),
+    Definition(
+        "predicted_ate", "Mean predicted effect", "mean of tau over the test customers of both groups",
+        "outcome per customer", "-", "equal to ate when calibrated", "calibration in the large",
+    ),
+    Definition(
+        "qini_per_capita", "Qini per customer (headline)",
+        "area between V4(q) = Y_T(q)/n_T - Y_C(q)/n_C and its chord, q = share of customers by descending tau",
+        "outcome per customer", "0", "depends on the data", "Guelman 2014; Yadlowsky et al. 2021 (QINI); YDF",
+    ),
+    Definition(
+        "qini_sklift", "Qini, scikit-uplift",
+        "area of V1 = Y_T - Y_C N_T/N_C above its chord / same for the realised optimum",
+        "ratio", "0", "1", "Radcliffe 2007; scikit-uplift qini_auc_score(negative_effect=True)",
+    ),
+    Definition(
+        "auuc_sklift", "AUUC, scikit-uplift",
+        "area of V2 = (Y_T/N_T - Y_C/N_C)(N_T + N_C) above its chord / same for its optimum",
+        "ratio", "0", "1", "Gutierrez and Gerardy 2017; scikit-uplift uplift_auc_score",
+    ),
+)  # fmt: skip
+
+DEFINITIONS = {definition.id: definition for definition in _DEFINITIONS}
+
+
+def uplift_at_id(share: float) -> str:
+    """Id of uplift at the top `share`, for example ``uplift_at_30``.
+
+    Examples
+    --------
+    >>> uplift_at_id(0.3)
+    'uplift_at_30'
+    """
+    return f"uplift_at_{100 * share:g}".replace(".", "_")
+
+
+def describe(metric: str) -> Definition:
+    """Definition of a metric id.
+
+    Raises
+    ------
+    KeyError
+        Unknown id.
+    """
+    found = re.fullmatch(r"uplift_at_(\d+(?:_\d+)?)", metric)
+    if found:
+        percent = found[1].replace("_", ".")
+        return Definition(
+            metric, f"Uplift in the top {percent} %",
+            f"mean treated - mean control outcome among the top {percent} % of the joint ranking; tied scores enter in proportion",
+            "outcome per customer", "ate", "depends on the data", "scikit-uplift uplift_at_k(strategy='overall')",
+        )  # fmt: skip
+    return DEFINITIONS[metric]

@@ -1,0 +1,150 @@
+"""Ranking metrics as pure functions of `Cells`. Each has one definition id; see `definitions`.
+
+Curve ids V1 to V4 follow the project's metric page: with the first k rows of the ranking holding N_T treated
+and N_C control rows with outcome sums Y_T and Y_C, and totals n_T, n_C, n,
+
+- V1 = Y_T - Y_C N_T / N_C (Radcliffe 2007; scikit-uplift's Qini curve),
+- V2 = (Y_T / N_T - Y_C / N_C) (N_T + N_C) (Gutierrez and Gerardy 2017; scikit-uplift's uplift curve),
+- V3 = Y_T / N_T - Y_C / N_C,
+- V4 = Y_T / n_T - Y_C / n_C (per customer; the headline).
+
+All functions accept leading resampling dimensions [..., group] and return [...].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from uplift.errors import EvaluationError
+from uplift.metrics.ranking import Cells
+
+
+def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    return np.divide(
+        top, bottom, out=np.zeros(np.broadcast_shapes(top.shape, bottom.shape)), where=bottom != 0
+    )
+
+
+def gain_curve(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    """V4: share of customers, and outcome gained per customer when only they are treated."""
+    n_t, n_c, *_ = (total[..., None] for total in cells.totals)
+    return (cells.n_t + cells.n_c) / (n_t + n_c), cells.y_t / n_t - cells.y_c / n_c
+
+
+def lift_curve(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    """V2 / n: share of customers, and (mean treated - mean control among them) x that share."""
+    n_t, n_c, *_ = (total[..., None] for total in cells.totals)
+    x = (cells.n_t + cells.n_c) / (n_t + n_c)
+    return x, (_ratio(cells.y_t, cells.n_t) - _ratio(cells.y_c, cells.n_c)) * x
+
+
+def qini_counts(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    """V1 against the number of rows."""
+    return cells.n_t + cells.n_c, cells.y_t - cells.y_c * _ratio(cells.n_t, cells.n_c)
+
+
+def uplift_counts(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    """V2 against the number of rows."""
+    x = cells.n_t + cells.n_c
+    return x, (_ratio(cells.y_t, cells.n_t) - _ratio(cells.y_c, cells.n_c)) * x
+
+
+def area(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Trapezoid area under the polyline from the origin through (x, y), [...]."""
+    dx = np.diff(x, prepend=0.0, axis=-1)
+    before = np.concatenate([np.zeros((*y.shape[:-1], 1)), y[..., :-1]], axis=-1)
+    return 0.5 * np.sum(dx * (y + before), axis=-1)
+
+
+def area_above_chord(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Area between the curve and the straight line to its end, [...]."""
+    return area(x, y) - 0.5 * x[..., -1] * y[..., -1]
+
+
+def qini_per_capita(cells: Cells) -> np.ndarray:
+    """Area of V4 above its chord, in outcome units per customer. Random = 0."""
+    return area_above_chord(*gain_curve(cells))
+
+
+def qini_sklift(cells: Cells) -> np.ndarray:
+    """scikit-uplift's ``qini_auc_score``: area of V1 above its chord / the same for the realised optimum.
+
+    Binary outcomes without weights. Random = 0, perfect = 1.
+    """
+    return _normalised(
+        area_above_chord(*qini_counts(cells)), area_above_chord(*qini_counts(_perfect_qini(cells)))
+    )
+
+
+def auuc_sklift(cells: Cells) -> np.ndarray:
+    """scikit-uplift's ``uplift_auc_score``: area of V2 above its chord / the same for its own optimum.
+
+    Binary outcomes without weights. Random = 0, perfect = 1.
+    """
+    return _normalised(
+        area_above_chord(*uplift_counts(cells)), area_above_chord(*uplift_counts(_perfect_uplift(cells)))
+    )
+
+
+def uplift_at(cells: Cells, share: float) -> np.ndarray:
+    """Mean treated minus mean control outcome in the top `share` of the joint ranking.
+
+    The first floor(share x n) rows, as in scikit-uplift's ``uplift_at_k(strategy="overall")``; where that
+    cuts a group of tied scores the group enters in proportion instead of by row order.
+
+    Raises
+    ------
+    EvaluationError
+        The top holds no treated or no control rows.
+    """
+    x = cells.n_t + cells.n_c
+    total = x[..., -1:]
+    # Whole rows when the counts are whole (no weights), a plain share otherwise.
+    size = np.floor(share * total + 1e-9) if np.array_equal(total, np.round(total)) else share * total
+    at = np.minimum(np.sum(x < size, axis=-1, keepdims=True), x.shape[-1] - 1)
+    before_x = np.where(at > 0, np.take_along_axis(x, np.maximum(at - 1, 0), -1), 0.0)
+    part = (size - before_x) / (np.take_along_axis(x, at, -1) - before_x)
+
+    def top(sums: np.ndarray) -> np.ndarray:
+        before = np.where(at > 0, np.take_along_axis(sums, np.maximum(at - 1, 0), -1), 0.0)
+        return (before + part * (np.take_along_axis(sums, at, -1) - before))[..., 0]
+
+    n_t, n_c, y_t, y_c = (top(sums) for sums in (cells.n_t, cells.n_c, cells.y_t, cells.y_c))
+    if np.any(n_t <= 0) or np.any(n_c <= 0):
+        empty = "treated" if np.any(n_t <= 0) else "control"
+        raise EvaluationError(
+            f"the top {share:.0%} of the ranking holds no {empty} rows; choose a larger share."
+        )
+    return y_t / n_t - y_c / n_c
+
+
+def _perfect_qini(cells: Cells) -> Cells:
+    """Ranking by y t - y (1 - t): treated responders, then everybody without response, then control responders."""
+    n_t, n_c, y_t, y_c = cells.totals
+    return Cells(
+        np.stack([y_t, n_t, n_t], -1), np.stack([0 * n_c, n_c - y_c, n_c], -1),
+        np.stack([y_t, y_t, y_t], -1), np.stack([0 * y_c, 0 * y_c, y_c], -1),
+    )  # fmt: skip
+
+
+def _perfect_uplift(cells: Cells) -> Cells:
+    """Ranking by 2 [y = t] + (y if control responders outnumber treated non-responders, else t)."""
+    n_t, n_c, y_t, y_c = cells.totals
+    zero_t, zero_c = 0 * n_t, 0 * n_c
+    # Steps (treated, control, treated outcome, control outcome) in ranking order.
+    first = (y_t, zero_c, y_t, zero_c)
+    second = (zero_t, n_c - y_c, zero_t, zero_c)
+    responders_c, others_t = (zero_t, y_c, zero_t, y_c), (n_t - y_t, zero_c, zero_t, zero_c)
+    outnumbered = y_c > n_t - y_t
+    third = tuple(np.where(outnumbered, a, b) for a, b in zip(responders_c, others_t, strict=True))
+    fourth = tuple(np.where(outnumbered, b, a) for a, b in zip(responders_c, others_t, strict=True))
+    steps = zip(first, second, third, fourth, strict=True)
+    return Cells(*(np.cumsum(np.stack(step, -1), axis=-1) for step in steps))
+
+
+def _normalised(actual: np.ndarray, perfect: np.ndarray) -> np.ndarray:
+    if np.any(perfect == 0):
+        raise EvaluationError(
+            "the outcome is constant, so even a perfect ranking gains nothing; the normalised metric is not defined."
+        )
+    return actual / perfect

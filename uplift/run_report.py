@@ -1,0 +1,68 @@
+"""Draw the report of a finished run again, from the files of the run folder alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from uplift import run_folder as names
+from uplift.effects import Effects
+from uplift.errors import UpliftError
+from uplift.run_folder import RunFolder, arms_from_json
+
+
+def report_run(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
+    """Evaluate the saved test effects again, make the saved plan again, and write the report.
+
+    Parameters
+    ----------
+    run : path
+        Run folder.
+    out : path, optional
+        HTML file or folder; default ``report.html`` in the run folder.
+
+    Raises
+    ------
+    UpliftError
+        Not a run folder, or files are missing or damaged, or the plan can no longer be reproduced.
+    """
+    from uplift.metrics import evaluate
+    from uplift.reporting import report
+
+    folder = RunFolder.open(run)
+    described = folder.read_json(names.RUN)
+    test, effects = folder.test_effects()
+    evaluation = evaluate(test, effects, random_state=described["seed"])
+    return report(
+        out if out is not None else folder.path / names.REPORT,
+        test,
+        evaluation,
+        _plan_again(folder, described),
+        checks=folder.read_json(names.CHECKS),
+        run=described,
+    )
+
+
+def _plan_again(folder: RunFolder, described: dict[str, Any]) -> Any:
+    """The allocation with its budget curve; it is deterministic, so the files need not hold the curve."""
+    from uplift.allocation import allocate
+
+    decide = described["config"]["decide"]
+    if decide is None:
+        return None
+    saved = folder.read_json(names.ALLOCATION_JSON)
+    arms = arms_from_json(described["campaign"]["arms"])
+    plan = allocate(
+        Effects.read_parquet(folder.path / names.EFFECTS),
+        costs={arm.name: arm.cost for arm in arms if arm.cost is not None},
+        margin=decide["margin"],
+        stage=described["decide_stage"],
+        budget=saved["budget"],
+        holdout=decide["holdout"],
+        seed=described["seed"],
+        campaign_name=described["campaign"]["name"],
+    ).with_policy_value(saved["policy_value"])
+    if plan.summary() != saved:
+        raise UpliftError(f"the plan made again from {folder.path / names.EFFECTS} differs from {names.ALLOCATION_JSON}; one of the files was changed, run it again.")
+    return plan
