@@ -1,0 +1,1 @@
+"""Models: one interface (`base`), one list (`registry`), one room per family."""

@@ -1,0 +1,251 @@
+"""The one interface of every model: fit a Campaign, predict Effects, save without pickle."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from uplift.campaign import Campaign
+from uplift.effects import Effects
+from uplift.errors import ModelError, did_you_mean
+from uplift.features import FeatureSchema
+from uplift.io.atomic import atomic_folder, write_json
+
+MODEL_FILE = "model.json"
+FORMAT_VERSION = 1
+
+
+class UpliftModel(ABC):
+    """Base of all models.
+
+    The constructor takes keywords and only stores them; :meth:`fit` learns all arms and all stages of the
+    campaign and returns self; attributes learned end in ``_``.
+
+    Attributes
+    ----------
+    name : str
+        Name in the registry, the campaign file and every result.
+    calibrated : bool
+        Whether `tau` is in outcome units; False for references that only rank.
+    schema_ : FeatureSchema
+        How features become numbers.
+    arms_, stages_ : tuple of str
+        Arms (control first) and stages of the training campaign.
+    """
+
+    name: ClassVar[str]
+    calibrated: ClassVar[bool] = True
+
+    schema_: FeatureSchema
+    arms_: tuple[str, ...]
+    stages_: tuple[str, ...]
+
+    # ---------------------------------------------------------------- the interface
+
+    def fit(self, campaign: Campaign, *, validation: Campaign | None = None) -> Self:
+        """Learn the effects of every arm at every stage.
+
+        Parameters
+        ----------
+        campaign : Campaign
+            Training rows.
+        validation : Campaign, optional
+            Rows for early stopping, disjoint from the training and test rows. Models that need some and get
+            none carve them out of `campaign`; models that need none ignore them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ModelError
+            The campaign cannot be learned from (no features, an arm without rows).
+        """
+        if not campaign.has_outcomes:
+            raise ModelError(
+                "an audience without treatment and outcomes cannot be learned from; fit on a campaign."
+            )
+        self.schema_ = FeatureSchema.fit(campaign)
+        self.arms_ = campaign.arm_names
+        self.stages_ = campaign.stages
+        self._fit(campaign, validation)
+        return self
+
+    def predict(self, campaign: Campaign) -> Effects:
+        """Effects of every row of `campaign` (a campaign or an audience).
+
+        Raises
+        ------
+        ModelError
+            Not fitted, or the campaign lacks a feature, or has other arms or stages than the training data.
+        """
+        self._check_fitted()
+        if campaign.arm_names != self.arms_:
+            extra = [arm for arm in campaign.arm_names if arm not in self.arms_] or [
+                arm for arm in self.arms_ if arm not in campaign.arm_names
+            ]
+            raise ModelError(f"model {self.name!r} was trained on the arms {', '.join(self.arms_)}, but arm {extra[0]!r} differs; train it on this campaign."
+                             if extra else f"model {self.name!r} was trained with control {self.arms_[0]!r}, not {campaign.control!r}; train it on this campaign.")  # fmt: skip
+        if campaign.stages != self.stages_:
+            raise ModelError(
+                f"model {self.name!r} was trained on the stages {' -> '.join(self.stages_)}, not {' -> '.join(campaign.stages)}; train it on this campaign."
+            )
+        return self._predict(campaign)
+
+    @abstractmethod
+    def _fit(self, campaign: Campaign, validation: Campaign | None) -> None:
+        """Learn; `schema_`, `arms_` and `stages_` are set."""
+
+    @abstractmethod
+    def _predict(self, campaign: Campaign) -> Effects:
+        """Predict; arms and stages are checked."""
+
+    # ---------------------------------------------------------------- parameters
+
+    @classmethod
+    def parameter_names(cls) -> tuple[str, ...]:
+        """Names of the constructor's keywords."""
+        return tuple(name for name in inspect.signature(cls.__init__).parameters if name != "self")
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Constructor parameters and their values (`deep` is accepted for scikit-learn's sake)."""
+        return {name: getattr(self, name) for name in self.parameter_names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change constructor parameters.
+
+        Raises
+        ------
+        ModelError
+            Unknown parameter.
+        """
+        for name, value in params.items():
+            if name not in self.parameter_names():
+                raise ModelError(
+                    f"model {self.name!r} has no parameter {name!r}; {did_you_mean(name, self.parameter_names())}"
+                )
+            setattr(self, name, value)
+        return self
+
+    # ---------------------------------------------------------------- files
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the fitted model into `folder`: ``model.json`` and weights, no pickle; atomically.
+
+        Raises
+        ------
+        ModelError
+            Not fitted.
+        OutputError
+            The folder is in use (without `overwrite`) or cannot be written.
+        """
+        self._check_fitted()
+        with atomic_folder(folder, overwrite=overwrite) as temporary:
+            state = self._save(temporary)
+            write_json(
+                temporary / MODEL_FILE,
+                {
+                    "format_version": FORMAT_VERSION,
+                    "model": self.name,
+                    "versions": versions(self._libraries()),
+                    "params": self.get_params(),
+                    "arms": list(self.arms_),
+                    "stages": list(self.stages_),
+                    "schema": self.schema_.to_dict(),
+                    "state": state,
+                },
+            )
+        return Path(folder)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read a fitted model; predictions are bit-equal to those of the saved one on the same machine.
+
+        Raises
+        ------
+        ModelError
+            Missing or damaged files, another model's folder, or a newer format.
+        """
+        content = read_model_file(folder)
+        if content["model"] != cls.name:
+            raise ModelError(
+                f"{folder} holds a {content['model']!r} model, not {cls.name!r}; load it with uplift.load_model."
+            )
+        model = cls(**content["params"])
+        model.schema_ = FeatureSchema.from_dict(content["schema"])
+        model.arms_ = tuple(content["arms"])
+        model.stages_ = tuple(content["stages"])
+        try:
+            model._load(Path(folder), content["state"])
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise ModelError(
+                f"the model in {folder} is damaged or incomplete ({error}); fit and save it again."
+            ) from error
+        return model
+
+    @abstractmethod
+    def _save(self, folder: Path) -> dict[str, Any]:
+        """Write weight files into `folder`; return what else `_load` needs, as plain JSON types."""
+
+    @abstractmethod
+    def _load(self, folder: Path, state: dict[str, Any]) -> None:
+        """Restore fitted attributes from `folder` and the `state` that `_save` returned."""
+
+    def _libraries(self) -> tuple[str, ...]:
+        """Distributions whose versions matter for this model."""
+        return ("numpy",)
+
+    # ---------------------------------------------------------------- the rest
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "stages_"):
+            raise ModelError(f"model {self.name!r} is not fitted; call fit(campaign) first.")
+
+    def __repr__(self) -> str:
+        params = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
+        return f"{type(self).__name__}({params})"
+
+
+def read_model_file(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Content of a saved model's ``model.json``.
+
+    Raises
+    ------
+    ModelError
+        There is none, it is damaged, or it is of a newer format.
+    """
+    path = Path(folder) / MODEL_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} holds no saved model (no {MODEL_FILE}); give the folder that 'uplift fit' wrote."
+        ) from None
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); fit and save the model again.") from error
+    required = {"format_version", "model", "params", "arms", "stages", "schema", "state"}
+    if not isinstance(content, dict) or not required <= content.keys():
+        raise ModelError(f"{path} is not a saved model; fit and save it again.")
+    if content["format_version"] > FORMAT_VERSION:
+        raise ModelError(
+            f"{path} has format {content['format_version']}, newer than this uplift reads ({FORMAT_VERSION}); update uplift."
+        )
+    return content
+
+
+def versions(libraries: tuple[str, ...] = ()) -> dict[str, str]:
+    """Versions of uplift and of other installed distributions."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for library in ("uplift", *libraries):
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            found[library] = "not installed"
+    return found

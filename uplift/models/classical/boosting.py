@@ -1,0 +1,238 @@
+"""LightGBM for one outcome: the same settings, reproducible, kept as text."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from uplift.errors import MissingDependencyError, ModelError
+
+if TYPE_CHECKING:
+    from lightgbm import Booster, Dataset
+
+    from uplift.features import FeatureSchema
+
+BINARY, REGRESSION, TWEEDIE = "binary", "regression", "tweedie"
+
+
+def lightgbm() -> ModuleType:
+    """The lightgbm module.
+
+    Raises
+    ------
+    MissingDependencyError
+        It is not installed, or its shared library cannot be loaded.
+    """
+    try:
+        import lightgbm as module
+    except (ImportError, OSError) as error:
+        raise MissingDependencyError(
+            f"this model needs LightGBM, which cannot be imported ({error}); install it with 'pip install lightgbm' (on Linux it also needs the system library libgomp)."
+        ) from error
+    return module
+
+
+CELLS_PER_THREAD = 500_000
+
+
+def threads(n_jobs: int) -> int:
+    """Number of threads; -1 is every core this process may use, -2 all but one, as in scikit-learn."""
+    if n_jobs > 0:
+        return n_jobs
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores + 1 + n_jobs) if n_jobs < 0 else cores
+
+
+def useful_threads(n_jobs: int, rows: int, columns: int) -> int:
+    """At most :func:`threads`, one per 500,000 cells of the matrix.
+
+    LightGBM joins its threads many times per tree. On small data they mostly wait for each other, and on a busy
+    machine they wait for the scheduler: 50,000 rows took one second with one thread and two minutes with two.
+    """
+    return min(threads(n_jobs), max(1, rows * columns // CELLS_PER_THREAD))
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BoostedParameters:
+    """Constructor of every model that is made of LightGBM trees.
+
+    The defaults suit rare outcomes: small trees, big leaves, shrunken steps (a leaf of 100 rows and no conversion
+    must not say "never"). All numbers are what LightGBM calls by the same names.
+
+    Parameters
+    ----------
+    n_estimators : int
+        Trees per outcome, > 0.
+    learning_rate : float
+        Shrinkage of every tree, in (0, 1].
+    num_leaves : int
+        Leaves per tree, > 1.
+    min_child_samples : int
+        Rows per leaf.
+    reg_lambda : float
+        L2 penalty on leaf values, >= 0.
+    n_jobs : int
+        At most so many threads (fewer on small data); -1 for all cores. Does not change the result.
+    random_state : int
+        Seed.
+    """
+
+    n_estimators: int = 200
+    learning_rate: float = 0.05
+    num_leaves: int = 8
+    min_child_samples: int = 100
+    reg_lambda: float = 1.0
+    n_jobs: int = -1
+    random_state: int = 0
+
+    def settings(self, schema: FeatureSchema, *, extra_categorical: tuple[int, ...] = ()) -> Settings:
+        """Settings for matrices of `schema`, with further category columns `extra_categorical`."""
+        return Settings(
+            {
+                "learning_rate": self.learning_rate,
+                "num_leaves": self.num_leaves,
+                "min_child_samples": self.min_child_samples,
+                "reg_lambda": self.reg_lambda,
+                "seed": self.random_state,
+                "deterministic": True,
+                "force_row_wise": True,
+                "verbosity": -1,
+            },
+            self.n_estimators,
+            self.n_jobs,
+            (*schema.categorical_positions, *extra_categorical),
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What training needs besides data.
+
+    Attributes
+    ----------
+    params : dict
+        LightGBM parameters without the objective.
+    n_estimators : int
+        Number of trees.
+    n_jobs : int
+        Threads at most.
+    categorical : tuple of int
+        Columns that hold category codes.
+    """
+
+    params: dict[str, Any]
+    n_estimators: int
+    n_jobs: int
+    categorical: tuple[int, ...]
+
+    def dataset(self, matrix: np.ndarray, weights: np.ndarray | None) -> Dataset:
+        """Bin a matrix [row, column] once; labels are set per outcome."""
+        params = {**self.params, "num_threads": useful_threads(self.n_jobs, *matrix.shape)}
+        data = lightgbm().Dataset(
+            matrix, weight=weights, categorical_feature=list(self.categorical), params=params
+        )
+        return _guarded(data.construct)
+
+    def train(self, data: Dataset, outcome: np.ndarray, objective: str) -> Booster:
+        """Booster of one outcome [row]; it holds no data any more.
+
+        Raises
+        ------
+        ModelError
+            LightGBM refuses a parameter, or the objective refuses the outcome.
+        """
+        if objective == TWEEDIE and outcome.size and outcome.min() < 0:
+            raise ModelError(
+                f"the Tweedie objective cannot take the {int((outcome < 0).sum()):,} negative values of this campaign; use value_objective='regression'."
+            )
+        if self.n_estimators < 1:
+            raise ModelError(f"n_estimators is {self.n_estimators}; it must be at least 1.")
+        data.set_label(np.ascontiguousarray(outcome, np.float32))
+        workers = useful_threads(self.n_jobs, data.num_data(), data.num_feature())
+        params = {**self.params, "objective": objective, "num_threads": workers}
+        booster = _guarded(lambda: lightgbm().train(params, data, num_boost_round=self.n_estimators))
+        # Through text at once: the saved model is then the very one that predicts, and the data are freed.
+        return booster_from_text(booster.model_to_string())
+
+
+def _guarded(call: Any) -> Any:
+    try:
+        return call()
+    except lightgbm().basic.LightGBMError as error:
+        raise ModelError(
+            f"LightGBM refuses these parameters or data ({str(error).splitlines()[0]})."
+        ) from error
+
+
+def booster_from_text(text: str) -> Booster:
+    """Booster from its text form."""
+    return lightgbm().Booster(model_str=text)
+
+
+def load_booster(path: Path) -> Booster:
+    """Booster from a text file.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged.
+    """
+    try:
+        return booster_from_text(path.read_text(encoding="utf-8"))
+    except lightgbm().basic.LightGBMError as error:
+        raise ValueError(f"{path.name}: {error}") from error
+
+
+def predict(booster: Booster, matrix: np.ndarray, n_jobs: int) -> np.ndarray:
+    """Mean outcome of every row, float64 [row]: a probability for a binary objective."""
+    return np.asarray(booster.predict(matrix, num_threads=useful_threads(n_jobs, *matrix.shape)), np.float64)
+
+
+@dataclass
+class Learner:
+    """A LightGBM learner with the methods that the peers call: `fit`, `predict` and `predict_proba`.
+
+    ``lightgbm.LGBMClassifier`` gives the same numbers but renames labels, so that an outcome which is always 1
+    would be predicted as 0.
+
+    Parameters
+    ----------
+    settings : Settings
+    objective : str
+    booster : Booster, optional
+        Already learned: :meth:`fit` then keeps it. For a control model that several arms share.
+    """
+
+    settings: Settings
+    objective: str
+    booster: Booster | None = field(default=None, repr=False)
+
+    def fit(
+        self, matrix: np.ndarray, outcome: np.ndarray, sample_weight: np.ndarray | None = None
+    ) -> Learner:
+        """Learn `outcome` [row] from `matrix` [row, column]."""
+        if self.booster is None:
+            data = self.settings.dataset(matrix, sample_weight)
+            self.booster = self.settings.train(data, np.asarray(outcome), self.objective)
+        return self
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        """Mean outcome, float64 [row]."""
+        return predict(self.fitted, matrix, self.settings.n_jobs)
+
+    def predict_proba(self, matrix: np.ndarray) -> np.ndarray:
+        """float64 [row, 2]; the second column is the mean outcome."""
+        mean = self.predict(matrix)
+        return np.column_stack((1.0 - mean, mean))
+
+    @property
+    def fitted(self) -> Booster:
+        """The booster."""
+        if self.booster is None:
+            raise ModelError("this learner is not fitted.")
+        return self.booster

@@ -1,0 +1,139 @@
+"""T-learner and S-learner on LightGBM: the quick baselines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from uplift.campaign import Campaign
+from uplift.errors import ModelError, did_you_mean
+from uplift.models.classical.adapter import (
+    ClassicalModel,
+    Pair,
+    PairEffects,
+    PairwiseModel,
+    Parts,
+    StageEffects,
+    Training,
+)
+from uplift.models.classical.boosting import REGRESSION, TWEEDIE, BoostedParameters, predict
+
+if TYPE_CHECKING:
+    from lightgbm import Booster
+
+
+def _check_value_objective(objective: str) -> str:
+    if objective not in (REGRESSION, TWEEDIE):
+        raise ModelError(
+            f"unknown value_objective {objective!r}; {did_you_mean(objective, (REGRESSION, TWEEDIE))}"
+        )
+    return objective
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LightGBMT(PairwiseModel):
+    """T-learner: one LightGBM model per arm and stage; the uplift is the difference of their predictions.
+
+    Category codes are split as categories and missing values are handled by LightGBM itself. Sampling weights,
+    propensities and strata become row weights (:func:`uplift.models.classical.weights.sample_weights`).
+    `validation` is not used. See :class:`~uplift.models.classical.boosting.BoostedParameters` for the rest of
+    the parameters.
+
+    Parameters
+    ----------
+    value_objective : {"regression", "tweedie"}
+        Loss of the value stage: squared error (the mean, any sign), or Tweedie (no negative values; a log link
+        for spend that is mostly zero).
+
+    References
+    ----------
+    Kunzel, Sekhon, Bickel, Yu, Metalearners for estimating heterogeneous treatment effects, PNAS 2019.
+    """
+
+    name: ClassVar[str] = "lightgbm_t"
+
+    value_objective: str = REGRESSION
+
+    def _value_objective(self) -> str:
+        return _check_value_objective(self.value_objective)
+
+    def _learn_outcome(self, pair: Pair, stage: int, control: Booster | None) -> Parts:
+        settings = self.settings(self.schema_)
+        return {"treated": pair.treated_data.learn_outcome(settings, stage, value=self._value_objective())}
+
+    def _read_outcome(
+        self, parts: Parts, matrix: np.ndarray, control: np.ndarray | None, binary: bool
+    ) -> PairEffects:
+        return PairEffects(treated=predict(parts["treated"], matrix, self.n_jobs))
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LightGBMS(BoostedParameters, ClassicalModel):
+    """S-learner: one LightGBM model per stage that sees the arm as a feature.
+
+    The arm is a category; where every treated arm has an amount (and there are two arms or more), the amount is
+    a second, numeric feature with 0 for control, so that neighbouring face values learn from each other. Row
+    weights as in :class:`LightGBMT`. `validation` is not used. A model that never splits on the arm says that
+    there is no uplift: S-learners shrink towards zero.
+
+    Parameters
+    ----------
+    value_objective : {"regression", "tweedie"}
+        Loss of the value stage, see :class:`LightGBMT`.
+
+    References
+    ----------
+    Kunzel, Sekhon, Bickel, Yu, Metalearners for estimating heterogeneous treatment effects, PNAS 2019.
+    """
+
+    name: ClassVar[str] = "lightgbm_s"
+
+    value_objective: str = REGRESSION
+
+    def _fit(self, campaign: Campaign, validation: Campaign | None) -> None:
+        amounts = [arm.amount for arm in campaign.arms[1:]]
+        known = [float(amount) for amount in amounts if amount is not None]
+        self.amounts_: list[float] | None = [0.0, *known] if len(known) == len(amounts) > 1 else None
+        super()._fit(campaign, validation)
+
+    def _with_arm(self, matrix: np.ndarray) -> np.ndarray:
+        """A copy of `matrix` with room for the arm's columns."""
+        extra = 1 if self.amounts_ is None else 2
+        wide = np.empty((matrix.shape[0], matrix.shape[1] + extra), np.float32)
+        wide[:, :-extra] = matrix
+        return wide
+
+    def _set_arm(self, wide: np.ndarray, columns: int, arms: np.ndarray | int) -> None:
+        wide[:, columns] = arms
+        if self.amounts_ is not None:
+            wide[:, columns + 1] = np.asarray(self.amounts_, np.float32)[arms]
+
+    def _learn(self, training: Training) -> list[Parts]:
+        value = _check_value_objective(self.value_objective)
+        columns = training.matrix.shape[1]
+        wide = self._with_arm(training.matrix)
+        self._set_arm(wide, columns, training.arms)
+        rows = Training(
+            wide, training.arms, training.outcomes, training.weights, training.binary, training.n_arms
+        )
+        settings = self.settings(self.schema_, extra_categorical=(columns,))
+        return [
+            {"outcome": rows.learn_outcome(settings, s, value=value)} for s in range(len(training.binary))
+        ]
+
+    def _read(self, parts: Parts, matrix: np.ndarray, binary: bool) -> StageEffects:
+        wide = self._with_arm(matrix)
+        mu = np.empty((matrix.shape[0], len(self.arms_)))
+        for arm in range(len(self.arms_)):
+            self._set_arm(wide, matrix.shape[1], arm)
+            mu[:, arm] = predict(parts["outcome"], wide, self.n_jobs)
+        return StageEffects(mu)
+
+    def _save(self, folder: Any) -> dict[str, Any]:
+        return {**super()._save(folder), "amounts": self.amounts_}
+
+    def _load(self, folder: Any, state: dict[str, Any]) -> None:
+        super()._load(folder, state)
+        self.amounts_ = state["amounts"]

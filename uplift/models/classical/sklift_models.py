@@ -1,0 +1,130 @@
+"""scikit-uplift's two models and class transformation, with LightGBM inside.
+
+scikit-uplift trains; predictions come from the boosters by the formulas of ``sklift.models``, and equal the
+peer's own. A saved model needs no scikit-uplift. ``sklift.viz`` is never imported (it breaks on scikit-learn 1.5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from uplift.errors import ModelError, did_you_mean
+from uplift.models.classical.adapter import Pair, PairEffects, PairwiseModel, Parts
+from uplift.models.classical.boosting import BINARY, REGRESSION, Learner, predict
+from uplift.models.classical.peers import import_peer
+
+if TYPE_CHECKING:
+    from lightgbm import Booster
+
+METHODS = ("vanilla", "ddr_control", "ddr_treatment")
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TwoModels(PairwiseModel):
+    """``sklift.models.TwoModels``: a model of the treated and a model of the control rows, per arm and stage.
+
+    ``tau`` is sklift's prediction, exactly; ``mu`` is what its two estimators predict. Row weights as in
+    :class:`~uplift.models.classical.lightgbm_models.LightGBMT`. `validation` is not used. See
+    :class:`~uplift.models.classical.boosting.BoostedParameters` for the rest of the parameters.
+
+    Parameters
+    ----------
+    method : {"vanilla", "ddr_control", "ddr_treatment"}
+        Independent models; or dependent data representation: the control (treatment) model is trained first and
+        its prediction is a feature of the other. With "ddr_treatment" control is learned once per arm, and
+        ``mu`` of control is the mean over arms.
+
+    References
+    ----------
+    Betlei, Diemert, Amini, Uplift Prediction with Dependent Feature Representation in Imbalanced Treatment and
+    Control Conditions, ICONIP 2018.
+    """
+
+    name: ClassVar[str] = "sklift_two_models"
+
+    method: str = "vanilla"
+
+    @property
+    def shares_control(self) -> bool:
+        """Control rows are the same for every arm, so their model is, unless it needs the treatment model."""
+        return self.method != "ddr_treatment"
+
+    def _learn_outcome(self, pair: Pair, stage: int, control: Booster | None) -> Parts:
+        if self.method not in METHODS:
+            raise ModelError(f"unknown method {self.method!r}; {did_you_mean(self.method, METHODS)}")
+        models = import_peer("sklift.models", model=self.name)
+        settings, data = self.settings(self.schema_), pair.data
+        objective = BINARY if data.binary[stage] else REGRESSION
+        treated_learner, control_learner = Learner(settings, objective), Learner(settings, objective, control)
+        peer = models.TwoModels(treated_learner, control_learner, method=self.method)
+        weights = data.weights
+        peer.fit(
+            data.matrix,
+            data.outcomes[:, stage],
+            pair.treated,
+            estimator_trmnt_fit_params=None if weights is None else {"sample_weight": weights[pair.treated == 1]},
+            estimator_ctrl_fit_params=None if weights is None else {"sample_weight": weights[pair.treated == 0]},
+        )  # fmt: skip
+        parts: Parts = {"treated": treated_learner.fitted}
+        if control is None:
+            parts["control"] = control_learner.fitted
+        return parts
+
+    def _read_outcome(
+        self, parts: Parts, matrix: np.ndarray, control: np.ndarray | None, binary: bool
+    ) -> PairEffects:
+        if control is None:
+            treated = predict(parts["treated"], matrix, self.n_jobs)
+            control = predict(parts["control"], np.column_stack((matrix, treated)), self.n_jobs)
+            return PairEffects(treated - control, treated, control)
+        if self.method == "ddr_control":
+            matrix = np.column_stack((matrix, control))
+        treated = predict(parts["treated"], matrix, self.n_jobs)
+        return PairEffects(treated - control, treated)
+
+
+class ClassTransformation(PairwiseModel):
+    """``sklift.models.ClassTransformation``: one classifier of "treated and bought, or neither", per arm and stage.
+
+    With Z = Y W + (1 - Y)(1 - W), ``tau = 2 P(Z = 1 | x) - 1``, which holds only where treatment and control are
+    equally likely; rows are therefore weighted so that both have the same total weight (on top of the campaign's
+    own row weights, see :class:`~uplift.models.classical.lightgbm_models.LightGBMT`). The value stage uses
+    ``ClassTransformationReg``: a regression on Y (W - p) / (p (1 - p)) with p the share of the arm.
+
+    ``tau`` is sklift's prediction, exactly. ``mu`` of control is a LightGBM model of the control rows and ``mu``
+    of an arm is ``mu[control] + tau`` (see :mod:`~uplift.models.classical.adapter`). The target is mostly the
+    coin of the randomisation, so the uplift is much noisier than a T-learner's when outcomes are rare.
+    `validation` is not used. See :class:`~uplift.models.classical.boosting.BoostedParameters` for the parameters.
+
+    References
+    ----------
+    Jaskowski, Jaroszewicz, Uplift modeling for clinical trial data, ICML workshop 2012. Athey, Imbens, Machine
+    Learning Methods for Estimating Heterogeneous Causal Effects, arXiv 1504.01132v1 (value stage).
+    """
+
+    name: ClassVar[str] = "sklift_class_transformation"
+
+    def _learn_outcome(self, pair: Pair, stage: int, control: Booster | None) -> Parts:
+        models = import_peer("sklift.models", model=self.name)
+        settings, data, share = self.settings(self.schema_), pair.data, pair.share
+        weights = data.weights
+        if data.binary[stage]:
+            learner = Learner(settings, BINARY)
+            peer = models.ClassTransformation(learner)
+            balance = np.where(pair.treated == 1, 0.5 / share, 0.5 / (1.0 - share))
+            weights = balance if weights is None else balance * weights
+        else:
+            learner = Learner(settings, REGRESSION)
+            peer = models.ClassTransformationReg(learner, propensity_val=share)
+        fit_params = None if weights is None else {"sample_weight": weights}
+        peer.fit(data.matrix, data.outcomes[:, stage], pair.treated, estimator_fit_params=fit_params)
+        return {"transformed": learner.fitted}
+
+    def _read_outcome(
+        self, parts: Parts, matrix: np.ndarray, control: np.ndarray | None, binary: bool
+    ) -> PairEffects:
+        prediction = predict(parts["transformed"], matrix, self.n_jobs)
+        return PairEffects(2.0 * prediction - 1.0 if binary else prediction)

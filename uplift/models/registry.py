@@ -1,0 +1,296 @@
+"""The list of models: names, what each supports, and how to get one. Importing it imports no model."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from uplift.errors import ModelError, did_you_mean
+
+if TYPE_CHECKING:
+    from uplift.models.base import UpliftModel
+
+DEFAULT_MODELS = ("ecup", "lightgbm_s", "lightgbm_t")
+"""Models of a campaign file without a ``[models]`` table."""
+
+REFERENCES = ("response", "random")
+"""What every evaluation compares with; never offered for decisions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What a model is and supports.
+
+    Attributes
+    ----------
+    name : str
+        Name in campaign files and results.
+    title : str
+        One line.
+    family : {"ecup", "classical", "reference"}
+    arms : str
+        How it handles several arms.
+    stages : str
+        How it handles several stages.
+    value : str
+        How it learns the value stage.
+    propensity : str
+        What it does with propensities, strata and sampling weights.
+    gpu : bool
+        Whether it runs on a GPU where there is one.
+    intervals : bool
+        Whether effects come with intervals.
+    source : str
+        Paper or package.
+    cost : str
+        Fitting time, in words.
+    library : str
+        Distribution that fits it.
+    """
+
+    name: str
+    title: str
+    family: Literal["ecup", "classical", "reference"]
+    arms: str
+    stages: str
+    value: str
+    propensity: str
+    gpu: bool
+    intervals: bool
+    source: str
+    cost: str
+    library: str
+
+    def unavailable(self) -> str | None:
+        """Why the model cannot be fitted here, or None. Looks for the library without importing it."""
+        module = _MODULES.get(self.library, self.library)
+        try:
+            found = importlib.util.find_spec(module) is not None
+        except (ImportError, ValueError):
+            found = False
+        return None if found else f"{self.library} is not installed; run 'pip install {self.library}'."
+
+
+_MODULES = {"scikit-uplift": "sklift"}
+
+_CLASSES = {
+    "ecup": ("uplift.models.ecup", "ECUP"),
+    "lightgbm_s": ("uplift.models.classical.lightgbm_models", "LightGBMS"),
+    "lightgbm_t": ("uplift.models.classical.lightgbm_models", "LightGBMT"),
+    "sklift_two_models": ("uplift.models.classical.sklift_models", "TwoModels"),
+    "sklift_class_transformation": ("uplift.models.classical.sklift_models", "ClassTransformation"),
+    "causalml_x": ("uplift.models.classical.causalml_meta", "XLearner"),
+    "causalml_uplift_forest": ("uplift.models.classical.causalml_forest", "UpliftForest"),
+    "response": ("uplift.models.classical.references", "Response"),
+    "random": ("uplift.models.classical.references", "Random"),
+}
+
+_ROW_WEIGHTS = "row weights"
+
+_CARDS = (
+    ModelCard(
+        name="ecup",
+        title="Entire-chain uplift model with context-enhanced learning",
+        family="ecup",
+        arms="all at once, as embeddings",
+        stages="the whole chain at once",
+        value="two-part head after the last stage",
+        propensity=_ROW_WEIGHTS,
+        gpu=True,
+        intervals=False,
+        source="Huang et al., WWW 2024 Companion, doi 10.1145/3589335.3648320",
+        cost="minutes on a CPU, less on a GPU",
+        library="torch",
+    ),
+    ModelCard(
+        name="lightgbm_s",
+        title="S-learner: one LightGBM model per stage with the arm as a feature",
+        family="classical",
+        arms="all at once, as a category and, where known, an amount",
+        stages="one by one",
+        value="squared error or Tweedie",
+        propensity=_ROW_WEIGHTS,
+        gpu=False,
+        intervals=False,
+        source="Kunzel et al., PNAS 2019",
+        cost="seconds",
+        library="lightgbm",
+    ),
+    ModelCard(
+        name="lightgbm_t",
+        title="T-learner: one LightGBM model per arm and stage",
+        family="classical",
+        arms="one model each",
+        stages="one by one",
+        value="squared error or Tweedie",
+        propensity=_ROW_WEIGHTS,
+        gpu=False,
+        intervals=False,
+        source="Kunzel et al., PNAS 2019",
+        cost="seconds",
+        library="lightgbm",
+    ),
+    ModelCard(
+        name="sklift_two_models",
+        title="scikit-uplift's two models, optionally with dependent data representation",
+        family="classical",
+        arms="each against control",
+        stages="one by one",
+        value="squared error",
+        propensity=_ROW_WEIGHTS,
+        gpu=False,
+        intervals=False,
+        source="Betlei, Diemert, Amini, ICONIP 2018",
+        cost="seconds",
+        library="scikit-uplift",
+    ),
+    ModelCard(
+        name="sklift_class_transformation",
+        title="scikit-uplift's class transformation",
+        family="classical",
+        arms="each against control, weighted to equal size",
+        stages="one by one",
+        value="transformed outcome",
+        propensity=_ROW_WEIGHTS,
+        gpu=False,
+        intervals=False,
+        source="Jaskowski, Jaroszewicz, ICML workshop 2012",
+        cost="seconds",
+        library="scikit-uplift",
+    ),
+    ModelCard(
+        name="causalml_x",
+        title="CausalML's X-learner on LightGBM",
+        family="classical",
+        arms="each against control, one control model",
+        stages="one by one",
+        value="squared error",
+        propensity="arm shares; row weights are not used",
+        gpu=False,
+        intervals=False,
+        source="Kunzel et al., PNAS 2019",
+        cost="seconds, three to four times lightgbm_t",
+        library="causalml",
+    ),
+    ModelCard(
+        name="causalml_uplift_forest",
+        title="CausalML's uplift random forest",
+        family="classical",
+        arms="all at once",
+        stages="one by one",
+        value="causal random forest on the money",
+        propensity=_ROW_WEIGHTS,
+        gpu=False,
+        intervals=False,
+        source="Rzepakowski, Jaroszewicz, KAIS 2012",
+        cost="half a minute per 50,000 rows with three arms and three stages; grows with rows, trees and columns",
+        library="causalml",
+    ),
+    ModelCard(
+        name="response",
+        title="Reference: who is likely to respond anyway",
+        family="reference",
+        arms="ignored",
+        stages="one by one",
+        value="squared error",
+        propensity=_ROW_WEIGHTS,
+        gpu=False,
+        intervals=False,
+        source="what many teams use today",
+        cost="seconds",
+        library="lightgbm",
+    ),
+    ModelCard(
+        name="random",
+        title="Reference: random scores by hash of the unit id",
+        family="reference",
+        arms="all",
+        stages="all",
+        value="mean per arm",
+        propensity=_ROW_WEIGHTS,
+        gpu=False,
+        intervals=False,
+        source="no model",
+        cost="nothing",
+        library="numpy",
+    ),
+)
+
+MODEL_NAMES = tuple(card.name for card in _CARDS)
+
+
+def list_models() -> list[ModelCard]:
+    """Cards of all models: ECUP, then the classical ones, then the references."""
+    return list(_CARDS)
+
+
+def model_card(name: str) -> ModelCard:
+    """Card of one model.
+
+    Raises
+    ------
+    ModelError
+        Unknown name.
+    """
+    for card in _CARDS:
+        if card.name == name:
+            return card
+    raise ModelError(f"unknown model {name!r}; {did_you_mean(name, MODEL_NAMES, limit=len(MODEL_NAMES))}")
+
+
+def model_class(name: str) -> type[UpliftModel]:
+    """Class of a model, imported now.
+
+    Raises
+    ------
+    ModelError
+        Unknown name.
+    """
+    module, attribute = _CLASSES[model_card(name).name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def make_model(name: str, **params: Any) -> UpliftModel:
+    """A model that is not fitted yet.
+
+    Parameters
+    ----------
+    name : str
+        See :func:`list_models`.
+    **params
+        Constructor parameters.
+
+    Raises
+    ------
+    ModelError
+        Unknown name or parameter.
+
+    Examples
+    --------
+    >>> make_model("random", random_state=1)
+    Random(random_state=1)
+    """
+    chosen = model_class(name)
+    known = chosen.parameter_names()
+    for parameter in params:
+        if parameter not in known:
+            raise ModelError(
+                f"model {name!r} has no parameter {parameter!r}; {did_you_mean(parameter, known, limit=len(known))}"
+            )
+    return chosen(**params)
+
+
+def load_model(folder: str | os.PathLike[str]) -> UpliftModel:
+    """A fitted model from the folder it was saved in, whatever its class.
+
+    Raises
+    ------
+    ModelError
+        The folder holds no model, a damaged one, or one this version does not know.
+    """
+    from uplift.models.base import read_model_file
+
+    return model_class(read_model_file(folder)["model"]).load(folder)
