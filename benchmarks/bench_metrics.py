@@ -29,6 +29,7 @@ def main() -> None:
     """Print a table of seconds and ratios."""
     from causalml.metrics import qini_score
     from sklift.metrics import qini_auc_score
+
     from uplift.metrics import inference, scores
     from uplift.metrics.ranking import Ranking
 

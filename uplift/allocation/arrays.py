@@ -1,0 +1,153 @@
+"""`allocate_arrays`: plain value and cost arrays in, an Allocation out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from uplift.allocation.allocation import Allocation
+from uplift.allocation.holdout import check_unique
+from uplift.allocation.problem import make_problem
+from uplift.allocation.solve import solve
+from uplift.errors import AllocationError
+
+
+def allocate_arrays(
+    value: Any,
+    cost: Any,
+    *,
+    budget: float | None,
+    eligible: Any = None,
+    holdout: Any = None,
+    units: Any = None,
+    unit_column: str = "unit",
+    arms: Sequence[str] | None = None,
+    control: str = "control",
+    salt: str = "",
+    min_roi: float | None = None,
+    allow_harm: bool = False,
+    campaign: str = "",
+    model: str = "",
+    model_fingerprint: str | None = None,
+) -> Allocation:
+    """Choose at most one arm per unit so that the expected value is highest within the budget.
+
+    The objective is the incremental value, gross: costs count against the budget only. The answer comes with an
+    upper bound that no other choice within the budget can beat.
+
+    Parameters
+    ----------
+    value, cost : array-like of float [unit, arm]
+        Incremental value against control and expected cost of every arm but the control (which has value 0 and
+        cost 0). Both may be negative. float32 and float64, C or Fortran order, are read without a copy.
+    budget : float or None
+        Money, >= 0; ``inf`` or None: no limit. Never exceeded, with every cost rounded up.
+    eligible : array-like of bool, optional
+        [unit] or [unit, arm]; False: the unit cannot get the arm(s).
+    holdout : array-like of bool [unit], optional
+        Units that stay in control on purpose.
+    units : array-like [unit], optional
+        Unit ids, each once. They break ties (by hash), so the answer does not depend on the order of rows.
+        Default: row numbers.
+    unit_column : str
+        Name of the ids in tables.
+    arms : sequence of str, optional
+        Names of the arms, without the control. Default: ``arm_1``, ...
+    control : str
+        Name of the control.
+    salt : str
+        Key of the hash that breaks ties.
+    min_roi : float, optional
+        Return floor: no step up a unit's menu, from control to an arm or from one arm to a dearer one, may bring
+        less value per unit of cost. Money may be left.
+    allow_harm : bool
+        Use arms with negative value and negative cost to pay for others. Off: such arms are never chosen.
+    campaign, model : str
+        Written to tables.
+    model_fingerprint : str, optional
+        Text that goes into decision ids; default `model`.
+
+    Returns
+    -------
+    Allocation
+
+    Raises
+    ------
+    AllocationError
+        Shapes disagree, a number is missing, ids repeat, or budget or `min_roi` cannot be used.
+
+    References
+    ----------
+    Sinha, Zoltners (1979), The multiple-choice knapsack problem. Pisinger (1995), A minimal algorithm for the
+    multiple-choice knapsack problem.
+
+    Examples
+    --------
+    >>> plan = allocate_arrays([[3.0, 4.0], [2.0, 5.0], [-1.0, -2.0]], [[1.0, 2.0]] * 3, budget=3.0)
+    >>> plan.arm_codes.tolist(), plan.certificate.expected_value
+    ([1, 2, 0], 8.0)
+    >>> plan.certificate.expected_cost, plan.certificate.dual_prices
+    (3.0, {'budget': 1.0})
+    """
+    values = np.asarray(value)
+    n = values.shape[0] if values.ndim else 0
+    k = values.shape[1] if values.ndim == 2 else 1
+    names = tuple(f"arm_{j + 1}" for j in range(k)) if arms is None else tuple(str(a) for a in arms)
+    if len(names) != k:
+        raise AllocationError(f"{len(names)} arm names for {k} columns: name every arm but the control.")
+    if len({control, *names}) != k + 1:
+        raise AllocationError(
+            f"The arm names {[control, *names]} repeat: give every arm, and the control, its own name."
+        )
+    ids = None if units is None else as_ids(units, n, unit_column)
+    closed = None if holdout is None else np.asarray(holdout)
+    if closed is not None and (closed.dtype != np.bool_ or closed.shape != (n,)):
+        raise AllocationError(
+            f"holdout has shape {closed.shape} and type {closed.dtype}: give one boolean per unit ({n})."
+        )
+    problem = make_problem(
+        values,
+        cost,
+        budget=budget,
+        eligible=eligible,
+        closed=closed,
+        units=ids,
+        salt=salt,
+        min_roi=min_roi,
+        allow_harm=allow_harm,
+        arms=names,
+    )
+    return Allocation(
+        problem,
+        solve(problem),
+        units=pa.array(np.arange(n)) if ids is None else ids,
+        unit_column=unit_column,
+        arms=(control, *names),
+        holdout=np.zeros(n, np.bool_) if closed is None else closed,
+        campaign=campaign,
+        model=model,
+        model_fingerprint=model if model_fingerprint is None else model_fingerprint,
+    )
+
+
+def as_ids(units: Any, n: int, column: str) -> pa.Array:
+    """Unit ids as one Arrow array, each once.
+
+    Raises
+    ------
+    AllocationError
+        Another number of ids than rows, ids without an Arrow type, missing or repeated ids.
+    """
+    if isinstance(units, pa.ChunkedArray):
+        units = units.combine_chunks()
+    try:
+        ids = units if isinstance(units, pa.Array) else pa.array(units)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise AllocationError(f"Unit ids mix types ({error}): give integers or text.") from None
+    if len(ids) != n:
+        raise AllocationError(f"{len(ids)} unit ids for {n} rows of values: give one id per row.")
+    check_unique(ids, column)
+    return ids

@@ -1,0 +1,86 @@
+"""What an allocation proves about itself: an upper bound no other choice can beat, and the money it spends."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """Bound and sums of one allocation.
+
+    ``upper_bound >= best possible value >= expected_value`` for the values and costs that were given (not for the
+    truth behind them). All amounts are money, or whatever unit values have.
+
+    Attributes
+    ----------
+    budget : float
+        As asked for; inf when there is no limit.
+    expected_value : float
+        Sum of the chosen arms' values (gross: coupon costs not taken off), rounded down.
+    expected_cost : float
+        Sum of their costs, every one rounded up; never above `budget`.
+    dual_prices : dict
+        ``{"budget": price}``: value that one more unit of money would bring; 0 when money is left.
+    upper_bound : float
+        Dual bound, rounded up.
+    gap : float
+        ``(upper_bound - expected_value) / upper_bound``; 0 when both are 0 but for rounding.
+    gap_regret, gap_slack : float
+        The two parts of ``upper_bound - expected_value``: decisions that disagree with the price (and the
+        allowance for rounding), and money left unspent at its price.
+    n_units, n_treated : int
+        All units, and those that get an arm other than control.
+    counts : dict
+        Units per arm name, control first.
+    min_roi : float
+        Floor for the return of every step (0: none); then the bound is over choices no costlier than the unit's
+        best one at that return.
+    """
+
+    budget: float
+    expected_value: float
+    expected_cost: float
+    dual_prices: dict[str, float]
+    upper_bound: float
+    gap: float
+    gap_regret: float
+    gap_slack: float
+    n_units: int
+    n_treated: int
+    counts: dict[str, int]
+    min_roi: float = 0.0
+
+    @property
+    def net_value(self) -> float:
+        """Value less cost. Not what is maximised: the budget is to be spent where it brings most."""
+        return self.expected_value - self.expected_cost
+
+    @property
+    def constraints(self) -> list[dict[str, Any]]:
+        """One row per limit: name, limit, use, slack, price. None stands for no limit."""
+        limited = math.isfinite(self.budget)
+        return [
+            {
+                "name": "budget",
+                "limit": self.budget if limited else None,
+                "use": self.expected_cost,
+                "slack": self.budget - self.expected_cost if limited else None,
+                "price": self.dual_prices["budget"],
+            }
+        ]
+
+
+def float_above(number: Fraction) -> float:
+    """The float at or just above an exact number."""
+    near = float(number)
+    return near if Fraction(near) >= number else math.nextafter(near, math.inf)
+
+
+def float_below(number: Fraction) -> float:
+    """The float at or just below an exact number."""
+    near = float(number)
+    return near if Fraction(near) <= number else math.nextafter(near, -math.inf)

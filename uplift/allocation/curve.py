@@ -1,0 +1,124 @@
+"""What every other budget would have brought: the whole budget curve from one reading of the units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from uplift.allocation.hull import slope_histogram
+from uplift.allocation.problem import Problem
+from uplift.allocation.threads import threads_for
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_POINTS = 360
+
+
+@dataclass(frozen=True, eq=False)
+class BudgetCurve:
+    """Points on the relaxed budget curve: concave, and above every real allocation by less than one step.
+
+    Each point is the choice "everyone at the best arm at this price", so the value at its budget is exact; between
+    points the curve is the straight line, which mixes the two choices.
+
+    Attributes
+    ----------
+    budgets : ndarray of float64 [point]
+        Rising, from the choice that costs nothing to the one that no budget improves.
+    values : ndarray of float64 [point]
+        Expected incremental value (gross of cost), rising.
+    spends : ndarray of float64 [point]
+        Money spent; equals `budgets` except where even the cheapest choice saves money.
+    marginal_roi : ndarray of float64 [point]
+        Value per unit of money of the last steps before this budget (of the first steps, at the first point);
+        never rising.
+    treated : ndarray of int64 [point]
+        Units that are not in control.
+    """
+
+    budgets: np.ndarray
+    values: np.ndarray
+    spends: np.ndarray
+    marginal_roi: np.ndarray
+    treated: np.ndarray
+
+    def value_at(self, budget: float | np.ndarray) -> np.ndarray:
+        """Value of the relaxed optimum at any budget >= 0, by straight lines between points."""
+        return np.interp(budget, self.budgets, self.values)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per point."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "budget": self.budgets,
+                "value": self.values,
+                "spend": self.spends,
+                "marginal_roi": self.marginal_roi,
+                "treated": self.treated,
+            }
+        )
+
+
+def budget_curve(problem: Problem, *, points: int = _POINTS) -> BudgetCurve:
+    """The budget curve of a problem (its own budget plays no part).
+
+    Steps of all units are added up by slope in buckets 0.3-0.4 % wide; bucket borders are points of the exact
+    curve. At most about `points` of them are kept, spread evenly over the spend, the value and the log price.
+    """
+    with threads_for(problem.n_units):
+        base, steps = slope_histogram(
+            problem.value,
+            problem.cost,
+            problem.open_unit,
+            problem.open_arm,
+            problem.allow_harm,
+            problem.min_roi * (1 - 1e-9),
+            problem.value_unit.scale,
+            problem.cost_unit.scale,
+        )
+    filled = np.flatnonzero(steps.any(axis=1))[::-1]
+    sums = np.vstack([base, base + np.cumsum(steps[filled], axis=0)])
+    spends = sums[:, 0] / problem.cost_unit.scale
+    values = sums[:, 1] / problem.value_unit.scale
+    gained = steps[filled, 1] / problem.value_unit.scale
+    paid = np.maximum(steps[filled, 0] / problem.cost_unit.scale, 1 / problem.cost_unit.scale)
+    returns = np.minimum.accumulate(gained / paid)
+    roi = np.concatenate([returns[:1], returns]) if len(filled) else np.zeros(1)
+    treated = sums[:, 2]
+    if spends[0] < 0 < spends[-1]:
+        # Budgets start at zero: the money that the cheapest choice frees is already spent there.
+        place = int(np.searchsorted(spends, 0.0, side="right"))
+        share = -spends[place - 1] / (spends[place] - spends[place - 1])
+        start_value = values[place - 1] + share * (values[place] - values[place - 1])
+        start_treated = round(treated[place - 1] + share * (treated[place] - treated[place - 1]))
+        values = np.concatenate([[start_value], values[place:]])
+        spends = np.concatenate([[0.0], spends[place:]])
+        roi = np.concatenate([[roi[place]], roi[place:]])
+        treated = np.concatenate([[start_treated], treated[place:]])
+    elif spends[-1] <= 0:
+        spends, values, roi, treated = spends[-1:], values[-1:], np.zeros(1), treated[-1:]
+    keep = _thin(spends, values, points)
+    return BudgetCurve(
+        budgets=np.maximum(spends[keep], 0.0),
+        values=values[keep],
+        spends=spends[keep],
+        marginal_roi=roi[keep],
+        treated=treated[keep].astype(np.int64),
+    )
+
+
+def _thin(spends: np.ndarray, values: np.ndarray, points: int) -> np.ndarray:
+    if len(spends) <= points:
+        return np.arange(len(spends))
+    last = len(spends) - 1
+    prices = np.arange(len(spends), dtype=np.float64)  # buckets are even in the logarithm of the price
+    chosen = [
+        np.searchsorted(axis, np.linspace(axis[0], axis[-1], points // 3)).clip(0, last)
+        for axis in (spends, values, prices)
+    ]
+    return np.unique(np.concatenate([[0, last], *chosen]))

@@ -1,0 +1,159 @@
+"""`allocate`: predicted effects and cost rules in, an Allocation out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from uplift.allocation.allocation import Allocation
+from uplift.allocation.arrays import allocate_arrays
+from uplift.allocation.holdout import draw_holdout
+from uplift.arms import SEND, VALUE_STAGE, CostRule
+from uplift.errors import AllocationError, did_you_mean
+
+if TYPE_CHECKING:
+    from uplift.effects import Effects
+
+
+def allocate(
+    effects: Effects,
+    *,
+    costs: Mapping[str, CostRule],
+    budget: float | None,
+    margin: float | None = None,
+    stage: str | None = None,
+    holdout: float = 0.0,
+    seed: int = 0,
+    campaign_name: str | None = None,
+    min_roi: float | None = None,
+    allow_harm: bool = False,
+    model_fingerprint: str | None = None,
+) -> Allocation:
+    """Decide who gets which arm: the highest expected incremental value within the budget.
+
+    The value of an arm is ``margin * uplift`` at the stage, **gross** of what the arm itself costs. Costs count
+    against the budget only; ``certificate.net_value`` is the difference. The expected cost is what the arm is
+    expected to cost *under* the arm, so it includes coupons redeemed by units that would have bought anyway.
+
+    Parameters
+    ----------
+    effects : Effects
+        Predictions for the audience, one row per unit.
+    costs : mapping of str to CostRule
+        One rule for every arm but the control: ``amount`` per unit sent, ``amount * mu(stage, arm)`` for a coupon
+        paid at a stage, ``share * mu("value", arm)`` for a percentage discount. Control costs nothing.
+    budget : float or None
+        Money; ``inf`` or None: no limit.
+    margin : float, optional
+        Money per event of the stage; needed unless the stage is ``"value"``, where it multiplies (default 1).
+    stage : str, optional
+        Stage whose uplift is bought; default the last binary stage.
+    holdout : float
+        Expected share in [0, 1) of units kept in control, drawn by hash of unit id, campaign and seed.
+    seed : int
+        Another seed draws another holdout and breaks ties in another order.
+    campaign_name : str, optional
+        Default: the campaign of the effects.
+    min_roi, allow_harm
+        See :func:`uplift.allocation.allocate_arrays`.
+    model_fingerprint : str, optional
+        Text that identifies the fitted model in decision ids; default the model's name.
+
+    Returns
+    -------
+    Allocation
+
+    Raises
+    ------
+    AllocationError
+        The effects are ranking scores only, an arm has no cost rule, a stage or margin is missing, ids repeat, or a number cannot be used.
+    """
+    if not effects.calibrated:
+        raise AllocationError(
+            f"The uplifts of model {effects.model!r} are ranking scores, not effects, so they cannot be multiplied "
+            "by money: allocate with a model whose effects are calibrated."
+        )
+    names = tuple(str(name) for name in effects.arms)
+    control, arms = names[0], names[1:]
+    target = _target_stage(effects, stage)
+    factor = _margin(margin, target)
+    _check_rules(costs, control, arms, tuple(effects.stages))
+    n = len(effects.units)
+    value = np.empty((n, len(arms)), np.float64)
+    cost = np.empty((n, len(arms)), np.float64)
+    for column, arm in enumerate(arms):
+        np.multiply(effects.tau(target, arm), factor, out=value[:, column], dtype=np.float64)
+        cost[:, column] = expected_cost(effects, arm, costs[arm])
+    name = effects.campaign if campaign_name is None else campaign_name
+    salt = f"{name}:{int(seed)}"
+    held_out = draw_holdout(effects.units, holdout, salt=salt)
+    return allocate_arrays(
+        value,
+        cost,
+        budget=budget,
+        holdout=held_out,
+        units=effects.units,
+        unit_column=effects.unit_column,
+        arms=arms,
+        control=control,
+        salt=salt,
+        min_roi=min_roi,
+        allow_harm=allow_harm,
+        campaign=name,
+        model=effects.model,
+        model_fingerprint=model_fingerprint,
+    )
+
+
+def expected_cost(effects: Effects, arm: str, rule: CostRule) -> np.ndarray | float:
+    """Expected cost of giving `arm` to each unit: float64 [unit], or one number for a cost per unit sent."""
+    if rule.on == SEND:
+        return float(rule.amount or 0.0)
+    per_event = rule.share if rule.on == VALUE_STAGE else rule.amount
+    return np.asarray(effects.mu(rule.on, arm), np.float64) * float(per_event or 0.0)
+
+
+def _target_stage(effects: Effects, stage: str | None) -> str:
+    stages = tuple(effects.stages)
+    if stage is None:
+        binary = [name for name in stages if name != VALUE_STAGE]
+        return binary[-1] if binary else VALUE_STAGE
+    if stage not in stages:
+        raise AllocationError(f"The effects have no stage {stage!r}: {did_you_mean(stage, stages)}")
+    return stage
+
+
+def _margin(margin: float | None, stage: str) -> float:
+    if margin is None:
+        if stage == VALUE_STAGE:
+            return 1.0
+        raise AllocationError(
+            f"No margin for stage {stage!r}: give margin, the money that one {stage} brings, or stage='value'."
+        )
+    if not np.isfinite(margin) or margin <= 0:
+        raise AllocationError(f"The margin is {margin!r}: give the money that one {stage} brings, > 0.")
+    return float(margin)
+
+
+def _check_rules(
+    costs: Mapping[str, CostRule], control: str, arms: tuple[str, ...], stages: tuple[str, ...]
+) -> None:
+    unknown = [str(name) for name in costs if name != control and name not in arms]
+    if unknown:
+        raise AllocationError(
+            f"There is a cost for {unknown[0]!r}, which is no arm: {did_you_mean(unknown[0], arms)}"
+        )
+    missing = [arm for arm in arms if costs.get(arm) is None]
+    if missing:
+        raise AllocationError(
+            f"{len(missing)} of {len(arms)} arms have no cost rule ({', '.join(map(repr, missing[:5]))}): "
+            "give each one, such as CostRule(on='send', amount=0.1) or [arms.NAME] cost in campaign.toml."
+        )
+    for arm in arms:
+        if costs[arm].on != SEND and costs[arm].on not in stages:
+            raise AllocationError(
+                f"The cost of arm {arm!r} is paid on {costs[arm].on!r}, but the effects have no such stage: "
+                f"{did_you_mean(costs[arm].on, (SEND, *stages))}"
+            )
