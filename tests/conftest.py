@@ -21,7 +21,9 @@ def data_home() -> Path:
     """Folder with the real data sets."""
     home = os.environ.get("UPLIFT_DATA_HOME")
     if not home or not Path(home).is_dir():
-        pytest.skip("real data are not here: set UPLIFT_DATA_HOME to the folder that holds hillstrom/hillstrom.parquet")
+        pytest.skip(
+            "real data are not here: set UPLIFT_DATA_HOME to the folder that holds hillstrom/hillstrom.parquet"
+        )
     return Path(home)
 
 

@@ -9,14 +9,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import ROLES, toy_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from uplift import Arm, Campaign, CostRule
 from uplift.errors import CampaignError
 from uplift.features import FeatureSchema
 from uplift.hashing import unit_hash, unit_uniform
-
-from conftest import ROLES, toy_frame
 
 
 def test_control_comes_first_and_arms_are_in_natural_order() -> None:

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+
 from uplift.campaign import Campaign
 from uplift.errors import MissingDependencyError, ModelError
 from uplift.models.classical import boosting

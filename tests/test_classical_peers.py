@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from test_classical import planted, small
+
 from uplift.models.classical.causalml_forest import flatten
 from uplift.models.classical.flat_forest import FlatForest
-
-from test_classical import planted, small
 
 lightgbm = pytest.importorskip("lightgbm")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from uplift.cli import main
-
 from conftest import toy_frame
+
+from uplift.cli import main
 
 CAMPAIGN = """
 [campaign]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from uplift import Effects, UpliftError
 from uplift.effects import mu_column, tau_column
 

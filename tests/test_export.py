@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from uplift import allocate_arrays
 from uplift.errors import OutputError
 from uplift.export import export_allocation, export_table, verify_export

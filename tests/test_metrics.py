@@ -7,15 +7,15 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROLES, toy_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from uplift import Campaign, Effects, evaluate
 from uplift.errors import EvaluationError
 from uplift.metrics import describe, inference, policy_value, scores
 from uplift.metrics.average import compare, difference_in_means
 from uplift.metrics.ranking import Ranking
-
-from conftest import ROLES, toy_frame
 
 
 def _rows(

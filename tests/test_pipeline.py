@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+
 from uplift import Campaign, Effects, run, simulate
 from uplift.run_folder import RunFolder
 from uplift.run_report import report_run

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from uplift.errors import ModelError
 from uplift.models import registry
 from uplift.models.base import UpliftModel

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
+
 from uplift.effects import Effects
 from uplift.errors import OutputError, UpliftError
 from uplift.simulation import SEGMENTS, Simulation, SimulationError, simulate

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import resource
@@ -67,12 +69,24 @@ class RunResult:
 
 
 @dataclass(eq=False)
-class _Fitted:
-    """Models after fitting, and what they said on each part."""
+class _Work:
+    """A run under way: what the steps hand on to each other."""
 
+    folder: Path
+    config: CampaignFile
+    campaign: Campaign
+    test: Campaign
+    selection: Campaign | None
+    audience: Campaign | None
+    checks: Any
+    seed: int
+    watch: Stopwatch
+    stage: str
+    notes: list[str] = field(default_factory=list)
     models: dict[str, UpliftModel] = field(default_factory=dict)
-    test: dict[str, Effects] = field(default_factory=dict)
-    selection: dict[str, Effects] = field(default_factory=dict)
+    test_effects: dict[str, Effects] = field(default_factory=dict)
+    selection_effects: dict[str, Effects] = field(default_factory=dict)
+    data_fingerprint: str = ""
 
 
 def run(
@@ -135,19 +149,20 @@ def run(
         detail.append(checks.status)
     _stop_on_failure(checks, force=force)
 
-    notes: list[str] = []
     train, test = campaign.split(test=config.split.test, by=config.split.by, seed=seed)
     fitting, selection = _selection_split(train, config.decide, planned, seed)
+    wanted = config.decide.stage if config.decide else None
+    stage = campaign.stages[campaign.stage_index(wanted)] if wanted else campaign.chain[-1]
     with atomic_folder(out, overwrite=overwrite) as folder:
-        fitted = _fit_all(planned, fitting, selection, test, folder, watch)
-        chosen = _evaluate_and_decide(
-            folder, config, campaign, test, selection, audience, fitted, checks, seed, watch, notes
-        )
+        work = _Work(folder, config, campaign, test, selection, audience, checks, seed, watch, stage)
+        work.data_fingerprint = campaign.fingerprint()
+        _fit_all(work, planned, fitting)
+        chosen = _evaluate_and_decide(work)
         for name, source in (extra_files or {}).items():
             (folder / name).write_bytes(Path(source).read_bytes())
-    for note in notes:
+    for note in work.notes:
         watch.progress.note(note)
-    return RunResult(Path(out), chosen, watch.seconds, tuple(notes))
+    return RunResult(Path(out), chosen, watch.seconds, tuple(work.notes))
 
 
 def plan_models(config: CampaignFile, *, seed: int) -> dict[str, UpliftModel]:
@@ -202,110 +217,78 @@ def _selection_split(
     return train.take(~mask), train.take(mask)
 
 
-def _fit_all(
-    planned: dict[str, UpliftModel],
-    fitting: Campaign,
-    selection: Campaign | None,
-    test: Campaign,
-    folder: Path,
-    watch: Stopwatch,
-) -> _Fitted:
-    fitted = _Fitted()
-    (folder / names.MODELS).mkdir()
-    (folder / names.TEST_EFFECTS).mkdir()
+def _fit_all(work: _Work, planned: dict[str, UpliftModel], fitting: Campaign) -> None:
+    (work.folder / names.MODELS).mkdir()
+    (work.folder / names.TEST_EFFECTS).mkdir()
     for name, model in planned.items():
-        with watch.step(f"fit {name}"):
-            fitted.models[name] = model.fit(fitting)
-            model.save(folder / names.MODELS / name)
-        with watch.step(f"predict {name}"):
-            fitted.test[name] = model.predict(test)
-            names.write_test_effects(folder / names.TEST_EFFECTS / f"{name}.parquet", test, fitted.test[name])
-            if selection is not None:
-                fitted.selection[name] = model.predict(selection)
-    return fitted
+        step = f"fit {name}"
+        with work.watch.step(step):
+            model.on_progress = lambda text, step=step: work.watch.progress.start(f"{step}: {text}")
+            work.models[name] = model.fit(fitting)
+            model.save(work.folder / names.MODELS / name)
+        with work.watch.step(f"predict {name}"):
+            effects = model.predict(work.test)
+            names.write_test_effects(work.folder / names.TEST_EFFECTS / f"{name}.parquet", work.test, effects)
+            work.test_effects[name] = effects
+            if work.selection is not None:
+                work.selection_effects[name] = model.predict(work.selection)
 
 
-def _evaluate_and_decide(
-    folder: Path,
-    config: CampaignFile,
-    campaign: Campaign,
-    test: Campaign,
-    selection: Campaign | None,
-    audience: Campaign | None,
-    fitted: _Fitted,
-    checks: Any,
-    seed: int,
-    watch: Stopwatch,
-    notes: list[str],
-) -> str:
+def _evaluate_and_decide(work: _Work) -> str:
     from uplift.metrics import evaluate
     from uplift.reporting import report
 
-    with watch.step("evaluate on the test part") as detail:
-        evaluation = evaluate(test, fitted.test, random_state=seed)
-        detail.append(f"{test.n_rows:,} rows")
-    decide = config.decide
-    stage = (
-        campaign.stages[campaign.stage_index(decide.stage)] if decide and decide.stage else campaign.chain[-1]
-    )
-    chosen, reason = _choose(decide, stage, selection, fitted)
-    with watch.step(f"score with {chosen}") as detail:
-        scored = audience if audience is not None else test
-        scored = _one_row_per_unit(scored, notes)
-        effects = fitted.models[chosen].predict(scored)
+    folder, decide = work.folder, work.config.decide
+    with work.watch.step("evaluate on the test part") as detail:
+        evaluation = evaluate(work.test, work.test_effects, random_state=work.seed)
+        detail.append(f"{work.test.n_rows:,} rows")
+    chosen, reason = _choose(work)
+    with work.watch.step(f"score with {chosen}") as detail:
+        scored = _one_row_per_unit(work.test if work.audience is None else work.audience, work.notes)
+        effects = work.models[chosen].predict(scored)
         effects.to_parquet(folder / names.EFFECTS)
         detail.append(f"{len(effects):,} customers")
     plan = None
     if decide is not None:
-        with watch.step("allocate") as detail:
-            plan = _allocate(
-                folder,
-                decide,
-                stage,
-                campaign,
-                test,
-                scored,
-                audience is None,
-                effects,
-                fitted.test[chosen],
-                chosen,
-                seed,
-            )
+        with work.watch.step("allocate") as detail:
+            plan = _allocate(work, decide, scored, effects, chosen)
             detail.append(f"{plan.certificate.n_treated:,} of {len(plan):,} customers treated")
     else:
-        notes.append(
+        work.notes.append(
             "The campaign file has no [decide] section, so nothing was allocated; add budget = ... to decide."
         )
     if evaluation.notes:
-        notes.append(
+        work.notes.append(
             f"{len(evaluation.notes)} metric(s) could not be computed, for example {evaluation.notes[0]}"
         )
     write_json(folder / names.METRICS, evaluation.to_metrics())
-    write_json(folder / names.CHECKS, checks.to_list())
-    described = _describe_run(config, campaign, test, scored, fitted, chosen, reason, stage, seed, watch, notes)
-    with watch.step("write the report"):
-        report(folder / names.REPORT, campaign, evaluation, plan, checks=checks, run=described)
-    described["timings"] = watch.seconds
+    write_json(folder / names.CHECKS, work.checks.to_list())
+    described = _describe_run(work, scored, chosen, reason)
+    with work.watch.step("write the report"):
+        report(folder / names.REPORT, work.campaign, evaluation, plan, checks=work.checks, run=described)
+    described["timings"] = work.watch.seconds
     described["peak_memory_mb"] = peak_memory_mb()
     write_json(folder / names.RUN, described)
     return chosen
 
 
-def _choose(
-    decide: DecideSection | None, stage: str, selection: Campaign | None, fitted: _Fitted
-) -> tuple[str, str]:
+def _choose(work: _Work) -> tuple[str, str]:
+    """Model that decides, and why."""
     from uplift.metrics import HEADLINE, evaluate
 
-    candidates = [name for name, model in fitted.models.items() if model.calibrated]
+    candidates = [name for name, model in work.models.items() if model.calibrated]
+    decide = work.config.decide
     if decide is not None and decide.model != "auto":
         return decide.model, "named in the campaign file"
-    if selection is None:
-        return candidates[0], "the only model that estimates effects" if len(
-            candidates
-        ) == 1 else "the first model in the campaign file"
-    scores = evaluate(selection, {name: fitted.selection[name] for name in candidates}, draws=20)
-    return scores.best(stage), (
-        f"highest {HEADLINE} at stage {stage!r} (mean over arms) on a selection split of {selection.n_rows:,} training rows"
+    if work.selection is None:
+        return candidates[0], (
+            "the only model that estimates effects"
+            if len(candidates) == 1
+            else "the first model in the campaign file"
+        )
+    scores = evaluate(work.selection, {name: work.selection_effects[name] for name in candidates}, draws=20)
+    return scores.best(work.stage), (
+        f"highest {HEADLINE} at stage {work.stage!r} (mean over arms) on a selection split of {work.selection.n_rows:,} training rows"
     )
 
 
@@ -322,90 +305,77 @@ def _one_row_per_unit(scored: Campaign, notes: list[str]) -> Campaign:
     return scored.take(np.sort(last[last >= 0]))
 
 
-def _allocate(
-    folder: Path,
-    decide: DecideSection,
-    stage: str,
-    campaign: Campaign,
-    test: Campaign,
-    scored: Campaign,
-    scored_is_test: bool,
-    effects: Effects,
-    test_effects: Effects,
-    chosen: str,
-    seed: int,
-) -> Any:
+def _allocate(work: _Work, decide: DecideSection, scored: Campaign, effects: Effects, chosen: str) -> Any:
     from uplift.allocation import allocate
     from uplift.export import export_table
-    from uplift.io.fingerprint import file_sha256
     from uplift.metrics import policy_value
 
     options: dict[str, Any] = {
-        "costs": campaign.costs, "margin": decide.margin, "stage": stage, "seed": seed,
-        "campaign_name": campaign.name,
-        "model_fingerprint": file_sha256(folder / names.MODELS / chosen / "model.json"),
+        "costs": work.campaign.costs, "margin": decide.margin, "stage": work.stage, "seed": work.seed,
+        "holdout": decide.holdout, "campaign_name": work.campaign.name,
+        "model_fingerprint": _model_fingerprint(work, chosen),
     }  # fmt: skip
-    plan = allocate(effects, budget=decide.budget, holdout=decide.holdout, **options)
-    # Worth of the decision rule on randomised rows. For another audience the same rule, its budget scaled to
-    # the size of the test part, is applied to the test rows: their outcomes had no part in making it.
-    if scored_is_test:
-        valued, rows = plan, scored
-        scale = 1.0
-    else:
-        rows = _one_row_per_unit(test, [])
+    plan = allocate(effects, budget=decide.budget, **options)
+    valued, rows, scale = plan, scored, 1.0
+    if work.audience is not None:
+        # An audience has no outcomes: value the same rule on the test rows, its budget scaled to their number.
+        rows = _one_row_per_unit(work.test, [])
         scale = rows.n_rows / scored.n_rows
-        again = test_effects if rows is test else _align(test_effects, test, rows)
-        valued = allocate(again, budget=decide.budget * scale, holdout=decide.holdout, **options)
+        on_test = work.test_effects[chosen].take(np.searchsorted(work.test.row_numbers, rows.row_numbers))
+        valued = allocate(on_test, budget=decide.budget * scale, **options)
     value = policy_value(
-        rows, valued.arm_codes, stage=stage, margin=decide.margin or 1.0, costs=campaign.costs
+        rows, valued.arm_codes, stage=work.stage, margin=decide.margin or 1.0, costs=work.campaign.costs
     )
-    plan = plan.with_policy_value(
-        {
-            **value.to_dict(),
-            "population": "scored customers" if scored_is_test else "test part, budget scaled",
-            "scale": scale,
-        }
-    )
+    population = "scored customers" if work.audience is None else "test part, budget scaled"
+    plan = plan.with_policy_value({**value.to_dict(), "population": population, "scale": scale})
     table = plan.to_table()
-    export_table(table, folder / names.ALLOCATION_PARQUET, manifest=False)
-    export_table(table, folder / names.ALLOCATION_CSV, manifest=False)
-    write_json(folder / names.ALLOCATION_JSON, plan.summary())
+    export_table(table, work.folder / names.ALLOCATION_PARQUET, manifest=False)
+    export_table(table, work.folder / names.ALLOCATION_CSV, manifest=False)
+    write_json(work.folder / names.ALLOCATION_JSON, plan.summary())
     return plan
 
 
-def _align(effects: Effects, test: Campaign, rows: Campaign) -> Effects:
-    return effects.take(np.searchsorted(test.row_numbers, rows.row_numbers))
+def _model_fingerprint(work: _Work, chosen: str) -> str:
+    """What went into the fitted model: the same inputs give the same decision ids."""
+    inputs = {
+        "model": chosen,
+        "params": _plain(work.models[chosen].get_params()),
+        "data": work.data_fingerprint,
+        "split": work.config.split.model_dump(),
+        "seed": work.seed,
+    }
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
-def _describe_run(
-    config: CampaignFile, campaign: Campaign, test: Campaign, scored: Campaign, fitted: _Fitted,
-    chosen: str, reason: str, stage: str, seed: int, watch: Stopwatch, notes: list[str],
-) -> dict[str, Any]:  # fmt: skip
+def _describe_run(work: _Work, scored: Campaign, chosen: str, reason: str) -> dict[str, Any]:
+    summary = work.campaign.summary()
     return {
         "schema_version": 1,
         "campaign": {
-            **campaign.summary(),
-            "arms": names.arms_to_json(campaign.arms),
-            "rows_per_arm": campaign.summary()["arms"],
+            **summary,
+            "arms": names.arms_to_json(work.campaign.arms),
+            "rows_per_arm": summary["arms"],
         },
-        "config": config.model_dump(mode="json"),
-        "seed": seed,
-        "rows": {"all": campaign.n_rows, "test": test.n_rows, "scored": scored.n_rows},
-        "data_fingerprint": campaign.fingerprint(),
-        "models": {name: _plain(model.get_params()) for name, model in fitted.models.items()},
-        "decide_stage": stage,
+        "config": work.config.model_dump(mode="json"),
+        "seed": work.seed,
+        "rows": {"all": work.campaign.n_rows, "test": work.test.n_rows, "scored": scored.n_rows},
+        "data_fingerprint": work.data_fingerprint,
+        "models": {name: _plain(model.get_params()) for name, model in work.models.items()},
+        "decide_stage": work.stage,
         "chosen_model": chosen,
         "chosen_because": reason,
+        "model_fingerprint": _model_fingerprint(work, chosen),
         "versions": {"python": platform.python_version(), **versions(_LIBRARIES)},
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "timings": watch.seconds,
+        "timings": work.watch.seconds,
         "peak_memory_mb": peak_memory_mb(),
-        "notes": notes,
+        "notes": work.notes,
     }
 
 
 def _plain(params: dict[str, Any]) -> dict[str, Any]:
-    return {key: value if isinstance(value, str | int | float | bool | None | list | dict) else list(value) if isinstance(value, tuple) else str(value) for key, value in params.items()}  # fmt: skip
+    """Constructor parameters as plain JSON types."""
+    return json.loads(json.dumps(params, default=str))
 
 
 def peak_memory_mb() -> float:

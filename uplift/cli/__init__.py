@@ -10,6 +10,8 @@ from uplift.cli import data_commands, decision_commands, model_commands, run_com
 from uplift.cli.console import complain
 from uplift.errors import UpliftError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="uplift",
     help="From a randomised coupon campaign to a decision: check, model, evaluate, allocate, report, export.",
@@ -41,9 +43,12 @@ def main() -> None:
     except UpliftError as error:
         complain(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        # typer turns an interrupt into a silent exit with this code
+        if isinstance(stopped, SystemExit) and stopped.code != INTERRUPTED:
+            raise
         complain("interrupted; nothing was left half-written.")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(141)
 

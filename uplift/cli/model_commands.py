@@ -170,32 +170,32 @@ def evaluate(
         write_json(out, evaluation.to_metrics())
 
 
-def models() -> None:
+def models(
+    name: Annotated[str | None, typer.Argument(help="Show only this model.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
     """List every model with what it supports.
 
-    Example: [bold]uplift models[/bold]
+    Example: [bold]uplift models[/bold] or [bold]uplift models ecup[/bold]
     """
-    from uplift.models.registry import list_models
+    import json
+    from dataclasses import asdict
 
-    cards = list_models()
-    columns = [
-        "name",
-        "title",
-        "family",
-        "arms",
-        "stages",
-        "value",
-        "propensity",
-        "gpu",
-        "intervals",
-        "cost",
-        "source",
-    ]
-    rows = [
-        [card.name, card.title, card.family, *(_word(getattr(card, c)) for c in columns[3:])]
-        for card in cards
-    ]
-    say(table(f"{len(cards)} models", columns, rows))
+    from rich.text import Text
+
+    from uplift.models.registry import list_models, model_card
+
+    cards = [model_card(name)] if name is not None else list_models()
+    if as_json:
+        say(json.dumps([asdict(card) for card in cards], indent=2))
+        return
+    for card in cards:
+        say(Text.assemble((card.name, "bold"), "  ", card.title, (f"  [{card.family}]", "dim")))
+        facts = ("arms", "stages", "value", "propensity", "intervals", "gpu", "cost", "source")
+        say(Text("    " + "; ".join(f"{fact}: {_word(getattr(card, fact))}" for fact in facts), style="dim"))
+        reason = card.unavailable()
+        if reason is not None:
+            say(Text(f"    cannot be fitted here: {reason}", style="yellow"))
 
 
 def _word(value: Any) -> str:

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -31,6 +32,8 @@ class UpliftModel(ABC):
         Name in the registry, the campaign file and every result.
     calibrated : bool
         Whether `tau` is in outcome units; False for references that only rank.
+    on_progress : callable, optional
+        Told in a few words how far a long fit is; set it before :meth:`fit`.
     schema_ : FeatureSchema
         How features become numbers.
     arms_, stages_ : tuple of str
@@ -39,6 +42,7 @@ class UpliftModel(ABC):
 
     name: ClassVar[str]
     calibrated: ClassVar[bool] = True
+    on_progress: Callable[[str], None] | None = None
 
     schema_: FeatureSchema
     arms_: tuple[str, ...]

@@ -1,0 +1,111 @@
+"""Against known truth: every model finds the effects, and the plan is worth more than chance and less than the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from uplift import Effects, allocate, make_model, simulate
+from uplift.models.registry import list_models
+
+ROWS = 40_000
+QUICK = {
+    "ecup": {"max_epochs": 12},
+    "causalml_uplift_forest": {"n_estimators": 20},
+}
+CALIBRATED = [card.name for card in list_models() if card.family != "reference"]
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[object, object, Effects]:
+    """(train, test, truth on the test rows) of a simulated campaign."""
+    simulation = simulate(rows=ROWS, arms=2, seed=11)
+    train, test = simulation.campaign().split(test=0.3, seed=0)
+    return train, test, simulation.true_effects().for_units(test.unit_ids)
+
+
+@pytest.fixture(scope="module")
+def predictions(world: tuple[object, object, Effects]) -> dict[str, Effects]:
+    """Effects of every model that estimates effects, fitted on the training part."""
+    train, test, _ = world
+    return {
+        name: make_model(name, random_state=0, **QUICK.get(name, {})).fit(train).predict(test)
+        for name in CALIBRATED
+    }
+
+
+@pytest.mark.slow
+def test_every_models_uplift_correlates_with_the_truth(
+    world: tuple[object, object, Effects], predictions: dict[str, Effects]
+) -> None:
+    _, test, truth = world
+    print(f"\ncorrelation of tau with the truth, {len(test):,} test customers")
+    for name, effects in predictions.items():
+        found = {
+            (stage, arm): float(np.corrcoef(effects.tau(stage, arm), truth.tau(stage, arm))[0, 1])
+            for stage in test.stages
+            for arm in test.arm_names[1:]
+        }
+        print(
+            f"{name:30s}", "  ".join(f"{stage}/{arm} {value:+.2f}" for (stage, arm), value in found.items())
+        )
+        # Conversions are rare (3.5 %) and effects of some points: learnable, but far from exactly.
+        assert found["click", "coupon_10"] > 0.2, name
+        assert found["conversion", "coupon_10"] > 0.1, name
+
+
+@pytest.mark.slow
+def test_the_plan_is_truly_worth_more_than_random_and_less_than_the_oracle(
+    world: tuple[object, object, Effects], predictions: dict[str, Effects]
+) -> None:
+    _, test, truth = world
+    margin, budget = 40.0, 0.15 * len(test)
+    tau = margin * truth.tau_all[:, :, test.stage_index("conversion")].astype(np.float64)
+    cost = np.stack(
+        [
+            np.zeros(len(test)),
+            *(test.costs[arm].amount * truth.mu("conversion", arm) for arm in test.arm_names[1:]),
+        ],
+        axis=1,
+    )
+
+    def true_value(arms: np.ndarray) -> tuple[float, float]:
+        rows = np.arange(len(test))
+        return float(tau[rows, arms].sum()), float(cost[rows, arms].sum())
+
+    # Random: arms to customers in random order until the same money is spent, by true cost; mean of 20 orders.
+    rng = np.random.default_rng(0)
+    values = []
+    for _ in range(20):
+        arms = np.zeros(len(test), int)
+        order, chosen = rng.permutation(len(test)), rng.integers(1, len(test.arm_names), len(test))
+        spent = np.cumsum(cost[order, chosen[order]])
+        take = order[spent <= budget]
+        arms[take] = chosen[take]
+        values.append(true_value(arms)[0])
+    random_value = float(np.mean(values))
+    oracle = allocate(truth, costs=test.costs, margin=margin, budget=budget)
+    oracle_value, oracle_cost = true_value(oracle.arm_codes)
+    assert oracle_cost <= budget * (1 + 1e-6)
+    print(
+        f"\ntrue incremental value at a budget of {budget:,.0f}: random {random_value:,.0f}, oracle {oracle_value:,.0f}"
+    )
+    for name, effects in predictions.items():
+        plan = allocate(effects, costs=test.costs, margin=margin, budget=budget)
+        value, paid = true_value(plan.arm_codes)
+        print(
+            f"{name:30s} {value:8,.0f}  true cost {paid:7,.0f}  promised {plan.certificate.expected_value:8,.0f}"
+        )
+        assert value < oracle_value, name
+        # Plans spend by predicted cost, so compare what a unit of true money brings as well as the total.
+        assert value / paid > random_value / budget, name
+    best = max(
+        predictions,
+        key=lambda name: true_value(
+            allocate(predictions[name], costs=test.costs, margin=margin, budget=budget).arm_codes
+        )[0],
+    )
+    value, _ = true_value(
+        allocate(predictions[best], costs=test.costs, margin=margin, budget=budget).arm_codes
+    )
+    assert value > random_value
