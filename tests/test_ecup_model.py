@@ -1,0 +1,442 @@
+"""ECUP learns known effects from campaigns, reproducibly, and comes back from disk bit for bit."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from uplift.campaign import Campaign
+from uplift.errors import ModelError
+from uplift.models.ecup import ECUP
+from uplift.models.ecup import model as model_module
+from uplift.models.ecup.data import load_rows, row_weights
+from uplift.models.ecup.training import check_validation, moving_average, received, score
+from uplift.simulation import simulate
+
+QUICK: dict[str, Any] = {
+    "device": "cpu",
+    "hidden": (32, 16),
+    "gate_hidden": 16,
+    "embedding_dim": 8,
+    "max_epochs": 3,
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small products gain nothing from threads, and wait long for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def same(first: np.ndarray, second: np.ndarray) -> bool:
+    return bool(np.array_equal(first, second))
+
+
+@pytest.fixture(scope="module")
+def small() -> Campaign:
+    """3,000 rows with categories, missing values, three stages, a value and four arms."""
+    return simulate(rows=3000, numeric=4, categorical=2, missing=0.1, seed=3).campaign()
+
+
+@pytest.fixture(scope="module")
+def fitted(small: Campaign) -> ECUP:
+    return ECUP(**QUICK).fit(small)
+
+
+# ---------------------------------------------------------------- it learns
+
+
+def test_predicted_effects_follow_the_true_effects_of_a_simulated_campaign() -> None:
+    knobs: dict[str, Any] = {
+        "numeric": 5,
+        "categorical": 1,
+        "arms": 1,
+        "chain": ("click", "conversion"),
+        "value": True,
+    }
+    fresh = simulate(rows=5000, seed=2, **knobs)
+    truth, audience = fresh.true_effects(), fresh.campaign()
+    effects = (
+        ECUP(device="cpu", batch_size=512, max_epochs=8)
+        .fit(simulate(rows=24_000, seed=1, **knobs).campaign())
+        .predict(audience)
+    )
+    (arm,) = truth.treated_arms
+    for stage, floor in (("click", 0.7), ("conversion", 0.5), ("value", 0.45)):
+        assert np.corrcoef(effects.tau(stage, arm), truth.tau(stage, arm))[0, 1] > floor, stage
+        assert np.corrcoef(effects.mu(stage, arm), truth.mu(stage, arm))[0, 1] > 0.8, stage
+        outcome = audience.outcome(stage)
+        assert effects.mu_all[..., effects.stages.index(stage)].mean() == pytest.approx(
+            outcome.mean(), rel=0.2
+        ), stage
+
+
+def opposite_signs(rows: int, seed: int) -> tuple[Campaign, np.ndarray]:
+    """A coupon that makes browsers click more and buy less per click, and loyals the reverse; and true CTCVR uplift."""
+    rng = np.random.default_rng(seed)
+    browser, taste, coupon = rng.random(rows) < 0.5, rng.normal(size=rows), rng.integers(0, 2, rows)
+    #                         control, coupon
+    click = np.where(browser[:, None], [0.20, 0.50], [0.50, 0.25])
+    conversion = np.where(browser[:, None], [0.50, 0.35], [0.30, 0.40])
+    taken = np.arange(rows), coupon
+    clicked = rng.random(rows) < click[taken]
+    bought = clicked & (rng.random(rows) < conversion[taken])
+    noisy = np.where(browser, 1.0, -1.0) + rng.normal(scale=0.3, size=rows)
+    frame = pd.DataFrame({"kind": noisy, "taste": taste, "coupon": coupon, "click": clicked, "buy": bought})
+    campaign = Campaign.from_frame(frame, treatment="coupon", control=0, chain=["click", "buy"])
+    rates = click * conversion
+    return campaign, rates[:, 1] - rates[:, 0]
+
+
+def test_entire_space_ranking_beats_click_space_ranking_under_opposite_effects() -> None:
+    train, _ = opposite_signs(12_000, 0)
+    audience, truth = opposite_signs(5000, 1)
+    effects = ECUP(device="cpu", batch_size=512, max_epochs=8).fit(train).predict(audience)
+    entire = effects.tau("buy", "1")
+    click_space = effects.rate("buy", "1") - effects.rate("buy", "0")
+
+    def gain(ranking: np.ndarray) -> float:
+        return float(truth[np.argsort(-ranking)[: len(ranking) // 2]].mean())
+
+    best = gain(truth)
+    assert gain(entire) > 0.9 * best > 0
+    assert gain(click_space) < 0
+    assert np.corrcoef(entire, truth)[0, 1] > 0.8
+    assert np.corrcoef(click_space, truth)[0, 1] < -0.5
+
+
+def test_no_effect_is_found_where_there_is_none() -> None:
+    knobs: dict[str, Any] = {
+        "numeric": 4,
+        "categorical": 1,
+        "arms": 1,
+        "chain": ("click", "conversion"),
+        "value": False,
+    }
+    train = simulate(rows=12_000, seed=1, effect=0.0, **knobs).campaign()
+    effects = ECUP(device="cpu", max_epochs=5, criterion="loss").fit(train).predict(train)
+    arm = effects.treated_arms[0]
+    # The difference in means of a campaign of this size has a standard error of about 0.004 at conversion.
+    assert abs(effects.tau("conversion", arm).mean()) < 0.015
+    assert effects.tau("conversion", arm).std() < 0.3 * effects.mu("conversion", arm).std()
+
+
+@pytest.mark.parametrize("chain", [("buy",), ("click", "buy"), ("seen", "visit", "click", "buy")])
+@pytest.mark.parametrize("value", [False, True])
+def test_any_number_of_stages_with_and_without_a_value(chain: tuple[str, ...], value: bool) -> None:
+    campaign = simulate(
+        rows=2000, numeric=3, categorical=1, arms=2, chain=chain, value=value, seed=5
+    ).campaign()
+    effects = ECUP(**QUICK | {"max_epochs": 2, "criterion": "loss"}).fit(campaign).predict(campaign)
+    assert effects.mu_all.shape == (2000, 3, len(chain) + value)
+    assert effects.stages == (*chain, "value") if value else chain
+    binary = effects.mu_all[..., : len(chain)]
+    assert (binary[..., 1:] <= binary[..., :-1]).all()
+    assert (effects.tau_all[:, 0] == 0).all()
+    assert (effects.mu_all >= 0).all()
+
+
+def test_value_is_the_rate_times_a_spend_that_matches_the_buyers(small: Campaign, fitted: ECUP) -> None:
+    rows = load_rows(small, fitted.schema_, clip=10.0, device=torch.device("cpu"))
+    buyers = rows.take((rows.outcomes[:, -1] > 0).nonzero().squeeze(1))
+    network = fitted.network_
+    assert network.value is not None
+    output = received(
+        score(network, buyers.numeric, buyers.categorical, torch.device("cpu")), buyers.treatment
+    )
+    assert output.value is not None
+    assert buyers.value is not None
+    spend = network.value.mean(output.value)
+    # Exact on the training part; the campaign here also holds the validation tenth.
+    assert float(spend.mean()) == pytest.approx(float(buyers.value.mean()), rel=0.05)
+    effects = fitted.predict(small)
+    implied = effects.mu("value", "none") / effects.mu("conversion", "none")
+    assert implied.max() <= float(buyers.value.max()) * 1.5
+    assert implied.min() > 0
+
+
+# ---------------------------------------------------------------- reproducible, storable
+
+
+def test_same_seed_gives_the_same_predictions_and_leaves_the_global_random_state_alone(
+    small: Campaign, fitted: ECUP
+) -> None:
+    torch.manual_seed(123)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    again = ECUP(**QUICK).fit(small)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    assert same(again.predict(small).mu_all, fitted.predict(small).mu_all)
+    other = ECUP(**QUICK, random_state=1).fit(small)
+    assert not same(other.predict(small).mu_all, fitted.predict(small).mu_all)
+
+
+def test_saved_and_loaded_model_predicts_bit_equal(small: Campaign, fitted: ECUP, tmp_path: Path) -> None:
+    folder = fitted.save(tmp_path / "model")
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
+    content = json.loads((folder / "model.json").read_text())
+    assert {"uplift", "torch", "safetensors"} <= content["versions"].keys()
+    loaded = ECUP.load(folder)
+    assert same(loaded.predict(small).mu_all, fitted.predict(small).mu_all)
+    assert loaded.history_ == fitted.history_
+    assert {
+        k: list(v) if isinstance(v, tuple) else v for k, v in fitted.get_params().items()
+    } == loaded.get_params()
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "other"])
+def test_damaged_weights_are_named(fitted: ECUP, tmp_path: Path, damage: str) -> None:
+    folder = fitted.save(tmp_path / "model")
+    weights = folder / "model.safetensors"
+    if damage == "truncate":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif damage == "remove":
+        weights.unlink()
+    else:
+        content = json.loads((folder / "model.json").read_text())
+        content["params"]["gate_hidden"] = 8
+        (folder / "model.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="damaged or incomplete"):
+        ECUP.load(folder)
+
+
+def test_predictions_do_not_depend_on_the_rows_around(small: Campaign, fitted: ECUP) -> None:
+    some = np.array([5, 17, 2999, 0])
+    np.testing.assert_allclose(
+        fitted.predict(small.take(some)).mu_all, fitted.predict(small).mu_all[some], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_audience_without_treatment_and_outcomes_is_scored(small: Campaign, fitted: ECUP) -> None:
+    audience = small.audience(small.table.select([small.unit_column, *small.feature_names]))
+    assert same(fitted.predict(audience).mu_all, fitted.predict(small).mu_all)
+
+
+def test_scoring_data_that_lack_a_feature_are_refused_by_name(small: Campaign, fitted: ECUP) -> None:
+    name = small.numeric_features[0]
+    roles = {"treatment": "coupon", "control": "none", "chain": list(small.chain), "value": small.roles.value}
+    without = Campaign.from_table(small.table.drop_columns([name]), unit=small.roles.unit, **roles)
+    with pytest.raises(ModelError, match=name):
+        fitted.predict(without)
+
+
+def test_values_and_categories_never_seen_in_training_give_finite_effects(
+    fitted: ECUP, small: Campaign
+) -> None:
+    frame = small.table.to_pandas()
+    for name in small.numeric_features:
+        frame[name] = np.nan
+    for name in small.categorical_features:
+        frame[name] = "never seen"
+    audience = small.audience(frame)
+    effects = fitted.predict(audience)
+    assert np.isfinite(effects.mu_all).all()
+    assert np.ptp(effects.mu_all, axis=0).max() < 1e-5 * effects.mu_all.max()  # all rows look alike now
+
+
+# ---------------------------------------------------------------- training
+
+
+def test_history_tells_the_best_epoch_and_patience_ends_training(small: Campaign) -> None:
+    model = ECUP(**QUICK | {"max_epochs": 30, "patience": 2, "criterion": "loss", "learning_rate": 0.02}).fit(
+        small
+    )
+    losses = [entry["validation_loss"] for entry in model.history_]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 2 < 30
+    assert [i for i, entry in enumerate(model.history_) if entry["kept"]][-1] == best
+    assert model.history_[0]["loss"] > model.history_[best]["loss"]
+    assert all(entry["rows_per_second"] > 0 for entry in model.history_)
+
+
+def test_kept_weights_are_those_of_the_best_epoch(small: Campaign) -> None:
+    train, held = small.split(test=0.3, seed=0)
+    knobs = QUICK | {"criterion": "loss", "learning_rate": 0.02}
+    long = ECUP(**knobs | {"max_epochs": 12, "patience": 12}).fit(train, validation=held)
+    best = 1 + int(np.argmin([entry["validation_loss"] for entry in long.history_]))
+    assert best < 12
+    short = ECUP(**knobs | {"max_epochs": best}).fit(train, validation=held)
+    assert same(short.predict(held).mu_all, long.predict(held).mu_all)
+
+
+def test_moving_average_of_the_weights_removes_the_noise_of_the_last_steps(fitted: ECUP) -> None:
+    network = copy.deepcopy(fitted.network_)
+    noise = torch.Generator().manual_seed(0)
+    last, smooth = moving_average(network, 0.0), moving_average(network, 0.98)
+    for _ in range(900):
+        with torch.no_grad():
+            network.tower.weights[0].normal_(generator=noise)
+        last.update_parameters(network)
+        smooth.update_parameters(network)
+    assert torch.equal(last.module.tower.weights[0], network.tower.weights[0])
+    # Variance of an average with weights 0.02 * 0.98^k is 0.02 / 1.98.
+    assert smooth.module.tower.weights[0].std().item() == pytest.approx((0.02 / 1.98) ** 0.5, rel=0.1)
+    assert torch.equal(smooth.module.heads.weight, network.heads.weight)
+
+
+def test_rare_stages_start_at_their_base_rates() -> None:
+    rng = np.random.default_rng(0)
+    click = rng.random(4000) < 0.02
+    frame = pd.DataFrame({"x": rng.normal(size=4000), "t": rng.integers(0, 2, 4000), "click": click})
+    frame["buy"] = click & (rng.random(4000) < 0.1)
+    campaign = Campaign.from_frame(frame, treatment="t", control=0, chain=["click", "buy"])
+    model = ECUP(device="cpu", max_epochs=1, learning_rate=1e-9, criterion="loss").fit(campaign)
+    mean = model.predict(campaign).mu_all.mean(axis=(0, 1))
+    np.testing.assert_allclose(mean, campaign.outcomes.mean(0), rtol=0.5)
+
+
+def test_interrupted_fit_raises_and_leaves_the_model_unfitted(
+    small: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ECUP(**QUICK, verbose=True).fit(small)
+
+    class Interrupting(model_module.TrainingProgress):
+        def on_batch(self, rows: int) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(model_module, "TrainingProgress", Interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(small)
+    with pytest.raises(ModelError, match="not fitted"):
+        model.predict(small)
+
+
+def test_ablated_models_fit_and_come_back_from_disk(small: Campaign, tmp_path: Path) -> None:
+    knobs = QUICK | {"max_epochs": 1}
+    seen = []
+    for number, switch in enumerate(
+        (
+            {},
+            {"tenet": False},
+            {"taenet": False},
+            {"tau_units": 1},
+            {"stop_gradient": False},
+            {"share_tower": False},
+            {"loss_space": "conditional"},
+            {"gamma": 1.0},
+            {"bit_level": "f*d"},
+            {"stage_weights": (0.1, 1.0, 10.0)},
+            {"attention_dim": 4},
+        )
+    ):
+        model = ECUP(**knobs | switch).fit(small)
+        mu = model.predict(small).mu_all
+        assert not any(same(mu, other) for other in seen), switch
+        seen.append(mu)
+        model.save(tmp_path / str(number))
+        assert same(ECUP.load(tmp_path / str(number)).predict(small).mu_all, mu), switch
+
+
+# ---------------------------------------------------------------- weights
+
+
+def test_stabilised_inverse_propensities_undo_confounded_assignment() -> None:
+    campaign = simulate(
+        rows=20_000, numeric=3, categorical=1, arms=1, confounding=1.0, missing=0.0, seed=1
+    ).campaign()
+    weights = row_weights(campaign, clip=50.0)
+    assert weights is not None
+    assert weights.mean() == pytest.approx(1.0)
+    treated = campaign.arm_codes == 1
+    gaps = []
+    for name in campaign.numeric_features:
+        x = campaign.table[name].to_numpy().astype(float)
+        x = (x - x.mean()) / x.std()
+        raw = x[treated].mean() - x[~treated].mean()
+        weighted = np.average(x[treated], weights=weights[treated]) - np.average(
+            x[~treated], weights=weights[~treated]
+        )
+        gaps.append((abs(raw), abs(weighted)))
+    raw, weighted = np.max(gaps, axis=0)
+    assert raw > 0.2
+    assert weighted < 0.05
+    assert row_weights(campaign, clip=1e-9) == pytest.approx(np.ones(len(campaign)))
+
+
+def test_randomised_campaigns_are_not_weighted(small: Campaign) -> None:
+    assert row_weights(small, clip=10.0) is None
+
+
+def test_weights_reach_the_loss(small: Campaign) -> None:
+    frame = small.table.to_pandas()
+    roles = {"unit": small.roles.unit, "treatment": "coupon", "control": "none", "chain": list(small.chain), "value": small.roles.value}  # fmt: skip
+    plain = Campaign.from_frame(frame, **roles)
+    frame["w"] = 2.0
+    constant = Campaign.from_frame(frame, weight="w", **roles)
+    frame["w"] = np.where(frame["conversion"] == 1, 3.0, 1.0)
+    tilted = Campaign.from_frame(frame, weight="w", **roles)
+    mean = [
+        ECUP(**QUICK).fit(c).predict(plain).mu("conversion", "none").mean() for c in (plain, constant, tilted)
+    ]
+    assert mean[0] == pytest.approx(mean[1], rel=1e-4)
+    assert mean[2] > 1.5 * mean[0]
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [
+        ("embedding_dim", 15),
+        ("embedding_dim", 0),
+        ("hidden", ()),
+        ("hidden", (64, 0)),
+        ("gate_hidden", 2.5),
+        ("gamma", -1.0),
+        ("bit_level", "df"),
+        ("criterion", "auc"),
+        ("loss_space", "entirely"),
+        ("tau_units", 3),
+        ("share_gates", True),
+        ("stage_weights", (1.0,)),
+        ("value_weight", float("nan")),
+        ("learning_rate", 0.0),
+        ("batch_size", 0),
+        ("averaging", 1.0),
+        ("propensity_clip", 0.0),
+        ("device", "cuda:99"),
+        ("device", "gpu"),
+    ],
+)
+def test_unusable_options_are_refused_by_name(small: Campaign, option: str, given: Any) -> None:
+    with pytest.raises(ModelError, match=option):
+        ECUP(**{option: given}).fit(small)
+
+
+def test_validation_rows_that_cannot_tell_are_refused(small: Campaign, fitted: ECUP) -> None:
+    rows = load_rows(small, fitted.schema_, clip=10.0, device=torch.device("cpu"))
+    with pytest.raises(ModelError, match="'coupon_5' has no row"):
+        check_validation(
+            rows.take((rows.treatment != 1).nonzero().squeeze(1)), arms=fitted.arms_, stage="conversion"
+        )
+    dull = rows.take((rows.outcomes[:, -1] == 0).nonzero().squeeze(1))
+    with pytest.raises(ModelError, match="reached 'conversion'"):
+        check_validation(dull, arms=fitted.arms_, stage="conversion")
+    other = simulate(rows=500, numeric=4, categorical=2, arms=1, seed=3).campaign()
+    with pytest.raises(ModelError, match="validation campaign"):
+        ECUP(**QUICK).fit(small, validation=other)
+
+
+def test_value_without_the_last_stage_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=200), "t": [0, 1] * 100, "buy": [0, 0, 1, 1] * 50, "gmv": 9.0})
+    campaign = Campaign.from_frame(frame, treatment="t", control=0, chain=["buy"], value="gmv")
+    with pytest.raises(ModelError, match="100 rows that did not reach 'buy'"):
+        ECUP(**QUICK).fit(campaign)
+
+
+def test_divergence_is_reported_and_not_returned(small: Campaign) -> None:
+    with pytest.raises(ModelError, match="learning_rate"):
+        ECUP(**QUICK | {"learning_rate": 1e30}).fit(small)

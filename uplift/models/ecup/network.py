@@ -1,0 +1,229 @@
+"""The whole network: embeddings, TENet, TAENet and ECENet, for one arm per row or for all arms at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from uplift.models.ecup.ecenet import StageHeads, Tower
+from uplift.models.ecup.embeddings import CategoricalEmbedding, NumericEmbedding, TokenEmbedding
+from uplift.models.ecup.taenet import TAENet
+from uplift.models.ecup.tenet import BitLevel, TENet, append_treatment
+from uplift.models.ecup.value import ValueHead
+
+
+class ChainOutput(NamedTuple):
+    """Raw outputs of the network.
+
+    Attributes
+    ----------
+    logits : Tensor [..., stage]
+        Logits of each binary stage given the one before.
+    value : Tensor [..., 2] or None
+        Parameters of the value given the last stage, for :meth:`ValueHead.mean`.
+    """
+
+    logits: Tensor
+    value: Tensor | None
+
+    def rates(self) -> Tensor:
+        """Rates in the entire space [..., stage]: the running product of the conditional rates, never rising."""
+        return torch.sigmoid(self.logits).cumprod(-1)
+
+
+class EcupNetwork(nn.Module):
+    """ECUP (Huang et al., WWW'24 Companion) for a chain of 1..N binary stages and K + 1 arms.
+
+    The treatment enters only through its embedding E^tr; the potential outcome of another arm is the same
+    network with another E^tr. There are no output heads per arm.
+
+    Parameters
+    ----------
+    numeric_fields : int
+        Number of numeric fields p, >= 0.
+    cardinalities : tuple of int
+        Codes of each categorical field (two of them reserved), q >= 0 fields; f = p + q >= 1.
+    arms : int
+        K + 1, control included.
+    stages : int
+        Number of binary stages N >= 1.
+    value : bool
+        Whether a value follows the last stage.
+    embedding_dim : int
+        d.
+    attention_dim : int
+        d_a of the treatment-aware units.
+    bit_level : {"d", "f*d"}
+        Size of E^bit.
+    hidden : tuple of int
+        Widths h_1..h_{L-1} of the tower.
+    gate_hidden : int
+        Hidden width h_gate of the TAEGates.
+    heads : int
+        Heads of the task attention; divides `embedding_dim`.
+    gamma : float
+        Upper end of the TAEGates.
+    tenet, taenet, tau_units, stop_gradient, share_tower, share_gates : bool or int
+        The paper is True, True, 2, True, True, False; everything else is an ablation.
+    generator : torch.Generator
+        Source of the initial weights. The global random state is not touched.
+
+    Notes
+    -----
+    For z-scored numeric fields without missing values the paper's parameters are all but
+    ``numeric.missing`` (p x d): 234,930 for 99 numeric fields and 5 arms, 53,922 for 12 fields and 2 arms, at
+    d = d_a = 16, hidden (128, 64), gate_hidden 64 and two stages. They count every embedding table.
+
+    Examples
+    --------
+    >>> network = EcupNetwork(
+    ...     numeric_fields=12, cardinalities=(), arms=2, stages=2, value=False, embedding_dim=16, attention_dim=16,
+    ...     bit_level="d", hidden=(128, 64), gate_hidden=64, heads=2, gamma=2.0, tenet=True, taenet=True,
+    ...     tau_units=2, stop_gradient=True, share_tower=True, share_gates=False,
+    ...     generator=torch.Generator().manual_seed(0))
+    >>> numeric, categorical = torch.randn(4, 12), torch.zeros(4, 0, dtype=torch.int32)
+    >>> network(numeric, categorical, torch.tensor([0, 1, 0, 1])).logits.shape
+    torch.Size([4, 2])
+    >>> network.all_arms(numeric, categorical).logits.shape
+    torch.Size([4, 2, 2])
+    """
+
+    def __init__(
+        self,
+        *,
+        numeric_fields: int,
+        cardinalities: tuple[int, ...],
+        arms: int,
+        stages: int,
+        value: bool,
+        embedding_dim: int,
+        attention_dim: int,
+        bit_level: BitLevel,
+        hidden: tuple[int, ...],
+        gate_hidden: int,
+        heads: int,
+        gamma: float,
+        tenet: bool,
+        taenet: bool,
+        tau_units: int,
+        stop_gradient: bool,
+        share_tower: bool,
+        share_gates: bool,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        fields = numeric_fields + len(cardinalities)
+        tasks = stages + value
+        self.stages = stages
+        self.arms = arms
+        self.fields = fields
+        self.embedding_dim = embedding_dim
+        self.numeric = (
+            NumericEmbedding(numeric_fields, embedding_dim, generator=generator) if numeric_fields else None
+        )
+        self.categorical = (
+            CategoricalEmbedding(cardinalities, embedding_dim, generator=generator) if cardinalities else None
+        )
+        self.treatment = TokenEmbedding(arms, embedding_dim, generator=generator)
+        self.tenet = (
+            TENet(
+                units=tau_units,
+                fields=fields,
+                dim=embedding_dim,
+                attention_dim=attention_dim,
+                bit_level=bit_level,
+                generator=generator,
+            )
+            if tenet
+            else None
+        )
+        self.taenet = (
+            TAENet(
+                tasks=tasks,
+                dim=embedding_dim,
+                heads=heads,
+                stop_gradient=stop_gradient,
+                gate_hidden=gate_hidden,
+                gamma=gamma,
+                widths=hidden,
+                share_gates=share_gates,
+                generator=generator,
+            )
+            if taenet
+            else None
+        )
+        self.tower = Tower(
+            inputs=(fields + 1) * embedding_dim,
+            widths=hidden,
+            tasks=tasks,
+            share=share_tower,
+            generator=generator,
+        )
+        self.heads = StageHeads(hidden[-1], stages, generator=generator)
+        self.value = ValueHead(hidden[-1], generator=generator) if value else None
+
+    def embed(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        """E^x [batch, f, d] from numeric [batch, p] (z-scored, NaN = missing) and categorical codes [batch, q]."""
+        parts = []
+        if self.numeric is not None:
+            parts.append(self.numeric(numeric))
+        if self.categorical is not None:
+            parts.append(self.categorical(categorical))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def outcomes(self, tokens: Tensor) -> ChainOutput:
+        """TAENet, tower and heads on E~ [batch, f + 1, d]."""
+        scales = None if self.taenet is None else self.taenet(tokens)
+        state = self.tower(tokens.flatten(1), scales)
+        if self.value is None:
+            return ChainOutput(self.heads(state), None)
+        shared = state.shape[1] == 1
+        return ChainOutput(self.heads(state if shared else state[:, : self.stages]), self.value(state[:, -1]))
+
+    def mu(self, output: ChainOutput) -> Tensor:
+        """Potential outcomes in the entire space [..., stage]: the rates, then the expected value if there is one."""
+        rates = output.rates()
+        if self.value is None or output.value is None:
+            return rates
+        spend = rates[..., -1:] * self.value.mean(output.value).unsqueeze(-1)
+        return torch.cat((rates, spend), dim=-1)
+
+    def forward(self, numeric: Tensor, categorical: Tensor, treatment: Tensor) -> ChainOutput:
+        """Outcomes under one arm per row, usually the one it received.
+
+        Parameters
+        ----------
+        numeric : Tensor [batch, p] float32
+            z-scored, NaN = missing.
+        categorical : Tensor [batch, q] integer
+            Codes.
+        treatment : Tensor [batch] integer
+            Arm codes, 0 = control.
+        """
+        fields = self.embed(numeric, categorical)
+        treated = self.treatment(treatment)
+        if self.tenet is None:
+            return self.outcomes(append_treatment(fields, treated))
+        return self.outcomes(self.tenet(fields, treated))
+
+    def all_arms(self, numeric: Tensor, categorical: Tensor) -> ChainOutput:
+        """Outcomes under every arm: logits [batch, arm, stage], value [batch, arm, 2].
+
+        E^x and the self-attentions do not depend on the treatment: they are computed once per row, and only
+        the gate, TAENet and the tower run per arm. Equals K + 1 calls of :meth:`forward` up to rounding.
+        """
+        fields = self.embed(numeric, categorical)
+        arms = self.treatment.table
+        adapted = fields.unsqueeze(1)
+        if self.tenet is not None:
+            attended = tuple(context.unsqueeze(1) for context in self.tenet.attend(fields))
+            adapted = self.tenet.gate(adapted, attended, arms)
+        tokens = append_treatment(adapted.expand(-1, self.arms, -1, -1), arms.expand(len(fields), -1, -1))
+        output = self.outcomes(tokens.flatten(0, 1))
+        shape = (len(fields), self.arms)
+        return ChainOutput(
+            output.logits.unflatten(0, shape),
+            None if output.value is None else output.value.unflatten(0, shape),
+        )
