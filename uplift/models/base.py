@@ -74,10 +74,17 @@ class UpliftModel(ABC):
             raise ModelError(
                 "an audience without treatment and outcomes cannot be learned from; fit on a campaign."
             )
+        # Until this fit is over the model is unfitted: an interrupt must not leave half a model that predicts.
+        for attribute in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
+            delattr(self, attribute)
         self.schema_ = FeatureSchema.fit(campaign)
         self.arms_ = campaign.arm_names
         self.stages_ = campaign.stages
-        self._fit(campaign, validation)
+        try:
+            self._fit(campaign, validation)
+        except BaseException:
+            del self.stages_
+            raise
         return self
 
     def predict(self, campaign: Campaign) -> Effects:

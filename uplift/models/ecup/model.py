@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, get_args
@@ -189,8 +189,6 @@ class ECUP(UpliftModel):
         self.verbose = verbose
 
     def _fit(self, campaign: Campaign, validation: Campaign | None) -> None:
-        # An interrupted fit must not leave the weights of an earlier one under the new schema.
-        self.__dict__.pop("network_", None)
         self._check_params(campaign)
         check_value(campaign)
         device = resolve_device(self.device)
@@ -226,11 +224,26 @@ class ECUP(UpliftModel):
                 settings=self._settings(len(campaign.chain)),
                 generator=torch.Generator(device).manual_seed(self.random_state),
                 on_batch=None if progress is None else progress.on_batch,
-                on_epoch=None if progress is None else progress.on_epoch,
+                on_epoch=self._announce(progress, len(rows)),
             )
         finish(network, rows)
         self.history_ = history
         self.network_ = network.eval()
+
+    def _announce(self, progress: TrainingProgress | None, rows: int) -> Callable[[dict[str, Any]], None]:
+        """What happens after every epoch: the bar of `verbose`, and `on_progress` in words."""
+
+        def announce(entry: dict[str, Any]) -> None:
+            if progress is not None:
+                progress.on_epoch(entry)
+            if self.on_progress is not None:
+                left = (self.max_epochs - entry["epoch"]) * rows / entry["rows_per_second"]
+                self.on_progress(
+                    f"epoch {entry['epoch']} of at most {self.max_epochs}, {entry['rows_per_second']:,.0f} rows/s, "
+                    f"at most {left:,.0f} s left"
+                )
+
+        return announce
 
     def _predict(self, campaign: Campaign) -> Effects:
         device = resolve_device(self.device)
