@@ -1,0 +1,470 @@
+"""The report's numbers: figures and tables say exactly what the results say, and nothing in a name can break out."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reporting_case import HOSTILE, Case, make_case
+
+from uplift.campaign import Campaign
+from uplift.errors import EvaluationError, OutputError, UpliftError
+from uplift.reporting import (
+    allocation_figure,
+    balance_figure,
+    budget_figure,
+    deciles_figure,
+    effects_figure,
+    funnel_figure,
+    qini_figure,
+    report,
+    scores_figure,
+    uplift_figure,
+)
+from uplift.reporting import numbers as shown
+from uplift.reporting.effects_in_context import average_effects, chain_parts
+from uplift.reporting.embed import plain, script_json
+from uplift.reporting.page import render
+from uplift.reporting.reproduce import public
+from uplift.reporting.theme import label, labels, model_marks
+from uplift.reporting.verdict import decision, plan_sentences
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    return make_case()
+
+
+@pytest.fixture(scope="module")
+def page(case: Case) -> str:
+    return render(case.campaign, case.evaluation, case.plan, checks=case.checks, run=case.run)
+
+
+class Visible(HTMLParser):
+    """Text that a reader sees or hears: outside script and style, plus titles and labels; and all element ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = 0
+        self.text: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.cells: dict[str, list[list[dict[str, str]]]] = {}
+        self.table = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {key: value or "" for key, value in attrs}
+        self.hidden += tag in ("script", "style")
+        self.text += [found[key] for key in ("title", "aria-label") if key in found]
+        if "id" in found:
+            self.ids.append(found["id"])
+        if tag == "a":
+            self.links.append(found.get("href", ""))
+        if tag == "table":
+            self.table = found["id"]
+            self.cells[self.table] = []
+        if tag == "tr":
+            self.cells[self.table].append([])
+        if tag in ("td", "th"):
+            self.cells[self.table][-1].append(found)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.hidden -= tag in ("script", "style")
+
+    def handle_data(self, data: str) -> None:
+        if not self.hidden:
+            self.text.append(data)
+
+
+def read(page: str) -> Visible:
+    parser = Visible()
+    parser.feed(page)
+    return parser
+
+
+def embedded(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="report-data">(.*?)</script>', page, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+# -------------------------------------------------------------------- figures
+
+
+@pytest.mark.parametrize(("make", "kind"), [(qini_figure, "gain"), (uplift_figure, "lift")])
+def test_curves_and_bands_are_those_of_the_evaluation(case: Case, make: Any, kind: str) -> None:
+    evaluation = case.evaluation
+    for stage in evaluation.stages:
+        for arm in evaluation.arms[1:]:
+            figure = make(evaluation, stage, arm)
+            for model in evaluation.models:
+                curve = evaluation.curves[model, stage, arm]
+                line = next(t for t in figure.data if t.name == label(model))
+                band = next(t for t in figure.data if t.name == f"{label(model)}, band")
+                np.testing.assert_array_equal(line.y, getattr(curve, kind))
+                np.testing.assert_array_equal(line.x, curve.share)
+                half = len(curve.share)
+                np.testing.assert_array_equal(band.y[:half], getattr(curve, f"{kind}_high"))
+                np.testing.assert_array_equal(band.y[half:][::-1], getattr(curve, f"{kind}_low"))
+            chord = next(t for t in figure.data if t.name == "random order")
+            assert chord.y[1] == pytest.approx(line.y[-1])
+
+
+def test_tenths_are_those_of_the_evaluation_and_rankers_have_no_prediction(case: Case) -> None:
+    groups = case.evaluation.groups
+    stage, arm = case.evaluation.stages[1], case.evaluation.arms[1]
+    for model in case.evaluation.models:
+        rows = groups[(groups["model"] == model) & (groups["stage"] == stage) & (groups["arm"] == arm)]
+        traces = {t.name: t for t in deciles_figure(case.evaluation, model, stage, arm).data}
+        observed = traces["observed"]
+        np.testing.assert_array_equal(observed.y, rows["observed"])
+        np.testing.assert_allclose(observed.y + observed.error_y.array, rows["high"])
+        np.testing.assert_allclose(observed.y - observed.error_y.arrayminus, rows["low"])
+        assert ("predicted" in traces) == (model not in case.evaluation.uncalibrated)
+        if "predicted" in traces:
+            np.testing.assert_array_equal(traces["predicted"].y, rows["predicted"])
+
+
+def test_forest_holds_every_average_effect_with_its_interval(case: Case) -> None:
+    ate = case.evaluation.ate
+    chain = effects_figure(case.evaluation)
+    value = effects_figure(case.evaluation, stages=["value"])
+    for position, arm in enumerate(case.evaluation.arms[1:]):
+        rows = ate[ate["arm"] == arm]
+        binary, money = rows[rows["stage"] != "value"], rows[rows["stage"] == "value"]
+        for figure, expected in ((chain, binary), (value, money)):
+            trace = figure.data[position]
+            np.testing.assert_array_equal(trace.x, expected["value"])
+            np.testing.assert_allclose(trace.x + trace.error_x.array, expected["high"])
+            np.testing.assert_allclose(trace.x - trace.error_x.arrayminus, expected["low"])
+    with pytest.raises(EvaluationError, match="different units"):
+        effects_figure(case.evaluation, stages=["click", "value"])
+
+
+def test_funnel_shows_the_rates_of_every_arm(case: Case) -> None:
+    rates = case.evaluation.rates
+    for trace, arm in zip(funnel_figure(case.evaluation).data, case.evaluation.arms, strict=True):
+        rows = rates[(rates["arm"] == arm) & (rates["stage"] != "value")]
+        np.testing.assert_array_equal(trace.y, rows["value"])
+        np.testing.assert_allclose(trace.y + trace.error_y.array, rows["high"])
+
+
+def test_scores_figure_shows_metric_and_random_reference(case: Case) -> None:
+    evaluation = case.evaluation
+    stage, arm = "conversion", evaluation.arms[2]
+    for metric in evaluation.scores["metric"].unique():
+        figure = scores_figure(evaluation, stage, arm, metric)
+        rows = evaluation.scores.query("stage == @stage and arm == @arm and metric == @metric")
+        assert [trace.x[0] for trace in figure.data] == list(rows["value"])
+        guide = evaluation.references.query("stage == @stage and arm == @arm and metric == @metric")
+        assert [shape.x0 for shape in figure.layout.shapes] == list(guide["random"])
+
+
+def test_budget_figure_is_the_curve_and_its_mark_lies_on_it(case: Case) -> None:
+    curve = case.plan.curve
+    traces = {trace.name: trace for trace in budget_figure(case.plan, budget=40.0).data}
+    np.testing.assert_array_equal(traces["expected value"].y, curve.values)
+    np.testing.assert_array_equal(traces["spend"].y, curve.spends)
+    roi = traces["value of the last unit of money"].y
+    np.testing.assert_array_equal(roi[roi > 0], curve.marginal_roi[curve.marginal_roi > 0])
+    marks = [t for t in budget_figure(case.plan, budget=40.0).data if t.name == "chosen budget"]
+    assert marks[0].y[0] == curve.value_at(40.0)
+    assert marks[1].y[0] == curve.marginal_roi[np.searchsorted(curve.budgets, 40.0)]
+
+
+def test_allocation_figure_counts_every_customer_and_all_money(case: Case) -> None:
+    customers, spend = allocation_figure(case.plan).data
+    assert list(customers.x) == list(case.plan.certificate.counts.values())
+    assert sum(customers.x) == len(case.plan)
+    assert sum(spend.x) == pytest.approx(case.plan.certificate.expected_cost)
+
+
+def test_love_plot_shows_the_differences_of_the_check(case: Case) -> None:
+    data = next(entry["data"] for entry in case.checks if entry["check"] == "balance_smd")["smd"]
+    figure = balance_figure(case.checks)
+    assert figure is not None
+    drawn = sorted(float(x) for trace in figure.data for x in trace.x)
+    assert drawn == sorted(smd for arms in data.values() for smd in arms.values())
+    assert balance_figure([]) is None
+
+
+def test_a_model_has_one_colour_in_every_figure_and_references_are_grey(case: Case) -> None:
+    evaluation = case.evaluation
+    marks = model_marks(evaluation.models, evaluation.uncalibrated)
+    for figure in (
+        qini_figure(evaluation, "click", evaluation.arms[1]),
+        uplift_figure(evaluation, "value", evaluation.arms[2]),
+    ):
+        for model in evaluation.models:
+            assert next(t for t in figure.data if t.name == label(model)).line.color == marks[model].colour
+    points = scores_figure(evaluation, "click", evaluation.arms[1]).data
+    assert [t.marker.color for t in points] == [marks[model].colour for model in evaluation.models]
+    assert {marks[model].colour for model in evaluation.uncalibrated} == {"#858C94"}
+    assert len({marks[m].colour for m in evaluation.models if m not in evaluation.uncalibrated}) == 2
+
+
+def test_every_figure_names_its_axes_and_its_definition(case: Case) -> None:
+    evaluation, arm = case.evaluation, case.evaluation.arms[1]
+    drawn: list[go.Figure] = [
+        qini_figure(evaluation, "click", arm), uplift_figure(evaluation, "click", arm),
+        deciles_figure(evaluation, evaluation.models[0], "click", arm),
+        scores_figure(evaluation, "click", arm), effects_figure(evaluation),
+    ]  # fmt: skip
+    for figure in drawn:
+        assert figure.layout.xaxis.title.text
+        assert re.search(r"definition: \w+", figure.layout.title.subtitle.text)
+
+
+def test_unknown_names_are_refused_with_the_nearest(case: Case) -> None:
+    with pytest.raises(EvaluationError, match="did you mean 'click'"):
+        qini_figure(case.evaluation, "clik", case.evaluation.arms[1])
+    with pytest.raises(EvaluationError, match="there is no model"):
+        deciles_figure(case.evaluation, "nobody", "click", case.evaluation.arms[1])
+
+
+# -------------------------------------------------------------------- effects in context
+
+
+def test_parts_of_the_chain_add_up_to_the_difference_of_the_means(case: Case) -> None:
+    rates = case.evaluation.rates.set_index(["stage", "arm"])["value"]
+    for stage in case.evaluation.stages[1:]:
+        for arm in case.evaluation.arms[1:]:
+            parts = chain_parts(case.evaluation, arm, stage)
+            assert parts is not None
+            gain = rates[stage, arm] - rates[stage, case.evaluation.arms[0]]
+            assert sum(part.contribution for part in parts) == pytest.approx(gain, abs=1e-12)
+
+
+def test_a_chain_with_a_zero_rate_or_an_adjusted_design_is_not_split(case: Case) -> None:
+    rates = case.evaluation.rates.copy()
+    rates.loc[(rates["stage"] == "conversion") & (rates["arm"] == case.evaluation.arms[0]), "value"] = 0.0
+    arm = case.evaluation.arms[1]
+    assert chain_parts(dataclasses.replace(case.evaluation, rates=rates), arm, "conversion") is None
+    ate = case.evaluation.ate.assign(adjusted="strata")
+    assert chain_parts(dataclasses.replace(case.evaluation, ate=ate), arm, "conversion") is None
+
+
+def test_relative_interval_is_that_of_the_ratio_of_two_means(case: Case) -> None:
+    z = 1.959963984540054
+    rates = case.evaluation.rates.set_index(["stage", "arm"])
+    for effect in average_effects(case.evaluation):
+        treated, control = (
+            rates.loc[(effect.stage, effect.arm)],
+            rates.loc[(effect.stage, case.evaluation.arms[0])],
+        )
+        ratio = treated["value"] / control["value"]
+        se_t, se_c = ((row["high"] - row["low"]) / (2 * z) for row in (treated, control))
+        reach = z * math.hypot(se_t, ratio * se_c) / control["value"]
+        assert effect.relative == pytest.approx(ratio - 1)
+        assert effect.relative_high - effect.relative == pytest.approx(reach, rel=0.01)
+
+
+def test_effect_relative_to_an_empty_control_is_not_given(case: Case) -> None:
+    rates = case.evaluation.rates.assign(low=-0.1)
+    effects = average_effects(dataclasses.replace(case.evaluation, rates=rates))
+    assert all(math.isnan(effect.relative) for effect in effects)
+    text = render(case.campaign, dataclasses.replace(case.evaluation, rates=rates))
+    assert not re.search(r"\bnan\b", " ".join(read(text).text), re.IGNORECASE)
+
+
+# -------------------------------------------------------------------- the page
+
+
+def test_page_shows_no_missing_value_no_local_path_and_no_password(page: str) -> None:
+    text = " ".join(read(page).text)
+    assert not re.search(r"\b(nan|undefined|none type|infinity|inf|null)\b", text, re.IGNORECASE)
+    # "none" is the name of the control arm here; Python's None must not show.
+    assert not re.search(r"\bNone\b", text)
+    assert "/home/ann" not in page
+    assert "hunter2" not in page
+    assert "spring.parquet" in text
+
+
+def test_page_needs_no_other_file_and_stays_below_eight_megabytes(page: str) -> None:
+    assert len(page.encode()) < 8_000_000
+    head = page.split("<script>")[0]
+    assert not re.search(r"""(?:src|href)\s*=\s*["'](?:https?:)?//""", head)
+    assert page.count("plotly.js v") == 1
+    assert "default-src 'none'" in head
+
+
+def test_ids_are_unique_and_every_link_resolves(page: str) -> None:
+    found = read(page)
+    assert len(found.ids) == len(set(found.ids))
+    assert found.links
+    assert all(link.startswith("#") and link[1:] in found.ids for link in found.links)
+
+
+def test_cells_carry_the_exact_numbers(case: Case, page: str) -> None:
+    cells = read(page).cells
+    effects = [float(row[3]["data-value"]) for row in cells["table-effects"][1:]]
+    assert effects == list(case.evaluation.ate["value"])
+    metrics = list(dict.fromkeys(case.evaluation.scores["metric"]))
+    rows = cells["table-scores"][1:]
+    assert len(rows) == 2 * len(case.evaluation.stages) * len(case.evaluation.models)
+    exact = case.evaluation.scores.set_index(["model", "stage", "arm", "metric"])["value"]
+    for row in rows:
+        key = (row[0]["data-value"], row[1]["data-value"], row[2]["data-value"])
+        for cell, metric in zip(row[3:], metrics, strict=True):
+            if (*key, metric) in exact.index:
+                assert float(cell["data-value"]) == exact[(*key, metric)]
+            else:
+                assert "data-value" not in cell
+    totals = cells["table-allocation"][-1]
+    assert float(totals[3]["data-value"]) == pytest.approx(case.plan.certificate.expected_cost)
+    assert float(totals[4]["data-value"]) == pytest.approx(case.plan.certificate.expected_value)
+
+
+def test_every_table_has_caption_and_scoped_headers(page: str) -> None:
+    body = page.split('<script type="application/json"')[0]
+    assert body.count("<table") == body.count("<caption") > 5
+    assert not re.search(r"<th(?! scope=)(?!ead)", body)
+
+
+def test_every_drawing_has_words(page: str) -> None:
+    for key, spec in embedded(page)["figures"].items():
+        assert len(spec["alt"]) > 30, key
+        assert spec["title"], key
+
+
+def test_verdict_says_when_the_measured_interval_includes_zero(case: Case) -> None:
+    doubtful = case.plan.with_policy_value(
+        {**case.plan.policy_value, "value": 3.0, "low": -5.0, "high": 11.0}
+    )
+    text = " ".join(read(render(case.campaign, case.evaluation, doubtful)).text)
+    assert "the interval includes zero, so these data do not show that the plan gains anything" in text
+    harmful = case.plan.with_policy_value(
+        {**case.plan.policy_value, "value": -9.0, "low": -12.0, "high": -6.0}
+    )
+    text = " ".join(read(render(case.campaign, case.evaluation, harmful)).text)
+    assert "the plan loses value" in text
+
+
+def test_verdict_says_when_the_model_expects_more_than_was_measured(case: Case) -> None:
+    small = {**case.plan.policy_value, "value": 2.0, "low": 1.0, "high": 3.0}
+    text = " ".join(read(render(case.campaign, case.evaluation, case.plan.with_policy_value(small))).text)
+    assert "lies above this interval: plan with the measured number" in text
+
+
+def test_verdict_says_whether_the_plan_pays_for_itself(case: Case) -> None:
+    def say(value: float, low: float, high: float) -> str:
+        measured = {**case.plan.policy_value, "value": value, "low": low, "high": high, "cost": 50.0}
+        return " ".join(plan_sentences(case.plan.with_policy_value(measured), chosen))
+
+    chosen = decision(case.evaluation, case.plan, case.run)
+    assert "even at the lower end" in say(100.0, 60.0, 140.0)
+    assert "may or may not pay for itself" in say(100.0, 20.0, 180.0)
+    assert "does not pay for itself" in say(30.0, 20.0, 40.0)
+    assert "costs more than it brings" not in say(100.0, 60.0, 140.0)
+
+
+def test_an_experiment_that_failed_a_check_is_never_called_sound(case: Case) -> None:
+    failed = [
+        *case.checks,
+        {"check": "leakage", "status": "fail", "detail": "x knows the arm", "title": "Leak?", "data": {}},
+    ]
+    text = " ".join(read(render(case.campaign, case.evaluation, checks=failed)).text)
+    assert "Not sound" in text
+    text = " ".join(read(render(case.campaign, case.evaluation)).text)
+    assert "Not checked" in text
+    with pytest.raises(UpliftError, match="unknown status"):
+        render(case.campaign, case.evaluation, checks=[{"check": "rows", "status": "perhaps"}])
+
+
+def test_same_results_give_the_same_bytes(case: Case, page: str) -> None:
+    assert page == render(case.campaign, case.evaluation, case.plan, checks=case.checks, run=case.run)
+
+
+def test_report_is_written_to_a_file_or_a_folder(case: Case, tmp_path: Path) -> None:
+    folder = report(tmp_path / "spring", case.campaign, case.evaluation)
+    assert folder == tmp_path / "spring" / "report.html"
+    file = report(tmp_path / "own.html", case.campaign, case.evaluation, title="A < B & C")
+    assert "<title>A &lt; B &amp; C" in file.read_text("utf-8")[:2000]
+    with pytest.raises(OutputError, match="exists"):
+        report(file, case.campaign, case.evaluation, overwrite=False)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_results_of_another_campaign_are_refused(case: Case, toy: Campaign) -> None:
+    with pytest.raises(UpliftError, match="pass the campaign that was evaluated"):
+        render(toy, case.evaluation)
+
+
+def test_hostile_names_stay_text_everywhere() -> None:
+    case = make_case(hostile=True)
+    page = render(case.campaign, case.evaluation, case.plan, checks=case.checks, run=case.run, title=HOSTILE)
+    before = page.split("<script>")[0]
+    assert "<script>alert" not in before
+    assert "<img" not in before
+    data = re.search(r'id="report-data">(.*?)</script>', page, re.DOTALL)
+    assert data
+    assert not set("<>&\u2028\u2029") & set(data[1])
+    for key, spec in embedded(page)["figures"].items():
+        for trace in spec["data"]:
+            assert "<" not in trace.get("name", ""), key
+        for text in [
+            *spec["layout"]["xaxis"].get("ticktext", []),
+            *spec["layout"]["yaxis"].get("ticktext", []),
+        ]:
+            assert "<" not in text.removeprefix("<b>").removesuffix("</b>"), key
+
+
+# -------------------------------------------------------------------- numbers and names
+
+
+@given(st.text(max_size=300))
+def test_a_label_has_no_tag_and_no_formula_and_is_short(name: str) -> None:
+    text = label(name)
+    assert "<" not in text
+    assert "$" not in text
+    assert 0 < len(html.unescape(text)) <= 26
+
+
+@given(st.lists(st.text(max_size=60), min_size=1, max_size=8, unique=True))
+def test_labels_of_different_names_differ(names: list[str]) -> None:
+    assert len(set(labels(names))) == len(names)
+
+
+@given(st.recursive(st.text() | st.floats() | st.integers() | st.booleans(), st.lists, max_leaves=5))
+def test_embedded_json_reads_back_and_cannot_close_its_script(content: Any) -> None:
+    text = script_json({"x": content})
+    assert text.isascii()
+    assert not set("<>&") & set(text)
+    assert json.loads(text)["x"] == plain(content)
+
+
+@given(st.floats())
+def test_no_number_is_shown_as_nan(number: float) -> None:
+    for unit in (shown.MONEY, shown.RATIO, shown.effect_unit("click"), shown.rate_unit("value")):
+        text = unit.show(number, sign=True)
+        assert not re.search("nan|inf", text, re.IGNORECASE)
+        assert math.isfinite(number) or text == "–"
+
+
+@given(st.floats(min_value=1e-6, max_value=1e12))
+def test_compact_numbers_keep_three_digits(number: float) -> None:
+    assert float(shown.compact(number).replace(",", "")) == pytest.approx(number, rel=0.006)
+
+
+def test_the_record_of_a_run_keeps_no_secret_and_no_folder() -> None:
+    record = {
+        "database": "postgresql+psycopg://ann:hunter2@db/shop", "api_key": "hunter2", "data": r"C:\Users\ann\x.csv",
+        "sql": "select * from read_parquet('/srv/secret/place/x.parquet')", "rate": float("nan"), "n": [1, "/a/b/c"],
+    }  # fmt: skip
+    text = json.dumps(public(record))
+    assert "hunter2" not in text
+    assert "Users" not in text
+    assert "/srv" not in text
+    assert "NaN" not in text
+    assert public(record)["n"] == [1, "…/c"]

@@ -1,0 +1,29 @@
+"""The report: figures for notebooks, and one self-contained HTML file for everybody else."""
+
+from __future__ import annotations
+
+from uplift.reporting.figures import (
+    allocation_figure,
+    balance_figure,
+    budget_figure,
+    deciles_figure,
+    effects_figure,
+    funnel_figure,
+    qini_figure,
+    scores_figure,
+    uplift_figure,
+)
+from uplift.reporting.page import report
+
+__all__ = [
+    "allocation_figure",
+    "balance_figure",
+    "budget_figure",
+    "deciles_figure",
+    "effects_figure",
+    "funnel_figure",
+    "qini_figure",
+    "report",
+    "scores_figure",
+    "uplift_figure",
+]

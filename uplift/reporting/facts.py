@@ -1,0 +1,238 @@
+"""The tables of the report, from the result objects: every number in the page comes from here or from a figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from uplift.arms import VALUE_STAGE
+from uplift.campaign import Campaign
+from uplift.metrics.definitions import HEADLINE, describe
+from uplift.metrics.evaluation import Evaluation
+from uplift.reporting.effects_in_context import AverageEffect, average_effects, chain_parts
+from uplift.reporting.numbers import (
+    RELATIVE,
+    amount,
+    effect_unit,
+    metric_unit,
+    percent,
+    rate_unit,
+)
+from uplift.reporting.soundness import ICONS, WORDS
+from uplift.reporting.tables import Cell, Column, Row, Table, count_cell, number_cell, text_cell
+
+ARROWS = {"up": "▲ above zero", "down": "▼ below zero", "unclear": "includes zero"}
+
+
+def arms_table(campaign: Campaign, rows_per_arm: Mapping[str, int] | None = None) -> Table:
+    """Arms: label, face value, cost and rows (those of `campaign` unless given)."""
+    counts: np.ndarray | None = None
+    if rows_per_arm and set(rows_per_arm) == set(campaign.arm_names):
+        counts = np.array([rows_per_arm[name] for name in campaign.arm_names])
+    elif campaign.has_outcomes:
+        counts = np.bincount(campaign.arm_codes, minlength=len(campaign.arms))
+    total = 1 if counts is None else max(int(counts.sum()), 1)
+    rows = []
+    for code, arm in enumerate(campaign.arms):
+        rows.append(
+            Row(
+                (
+                    text_cell(arm.name, small="control" if code == 0 else (arm.label or "")),
+                    Cell(amount(arm.amount), "" if arm.amount is None else repr(arm.amount)),
+                    text_cell(arm.cost.describe() if arm.cost else "–"),
+                    Cell("–") if counts is None else count_cell(int(counts[code])),
+                    Cell("–")
+                    if counts is None
+                    else Cell(percent(counts[code] / total), repr(float(counts[code] / total))),
+                )
+            )
+        )
+    columns = (
+        Column("Arm", numeric=False),
+        Column("Face value"),
+        Column("Cost", numeric=False),
+        Column("Rows"),
+        Column("Share"),
+    )
+    return Table("table-arms", "Arms of the campaign", columns, tuple(rows))
+
+
+def checks_table(entries: list[dict[str, Any]]) -> Table:
+    """Every check: status in words, question, numbers and advice."""
+    rows = [
+        Row(
+            (
+                Cell(f"{ICONS[e['status']]} {WORDS[e['status']]}", e["status"], tone=f"status {e['status']}"),
+                text_cell(str(e.get("title") or e["check"]), small=str(e["check"])),
+                text_cell(str(e.get("detail", ""))),
+            ),
+            tone=e["status"],
+        )
+        for e in entries
+    ]
+    columns = (
+        Column("Status", numeric=False),
+        Column("Question", numeric=False),
+        Column("Answer", numeric=False),
+    )
+    return Table("table-checks", "Checks of the experiment", columns, tuple(rows))
+
+
+def effects_table(evaluation: Evaluation) -> Table:
+    """Average effect per stage and arm, absolute and relative."""
+    rows = []
+    for e in average_effects(evaluation):
+        unit = effect_unit(e.stage)
+        rows.append(
+            Row(
+                (
+                    text_cell(e.stage),
+                    text_cell(e.arm),
+                    number_cell(e.control, rate_unit(e.stage)),
+                    number_cell(e.value, unit, e.low, e.high, sign=True, tone=e.direction),
+                    number_cell(e.relative, RELATIVE, e.relative_low, e.relative_high, sign=True),
+                    text_cell(ARROWS[e.direction], tone=e.direction),
+                )
+            )
+        )
+    columns = (
+        Column("Stage", numeric=False),
+        Column("Arm", numeric=False),
+        Column("Control", "mean outcome"),
+        Column("Effect", "ate"),
+        Column("Relative to control", "ate / control"),
+        Column("Interval", numeric=False),
+    )
+    caption = f"Average effect against control, {evaluation.confidence:.0%} intervals"
+    return Table("table-effects", caption, columns, tuple(rows), sortable=True)
+
+
+def chain_table(evaluation: Evaluation, stage: str) -> Table | None:
+    """How much of the effect at `stage` comes from each step of the chain; None when it cannot be split."""
+    rows = []
+    for arm in evaluation.arms[1:]:
+        parts = chain_parts(evaluation, arm, stage)
+        if parts is None:
+            return None
+        unit = effect_unit(stage)
+        total = sum(part.contribution for part in parts)
+        for part in parts:
+            given = rate_unit(VALUE_STAGE if part.step.startswith(f"{VALUE_STAGE} per") else "")
+            share = part.contribution / total if abs(total) > 1e-12 else math.nan
+            rows.append(
+                Row(
+                    (
+                        text_cell(arm),
+                        text_cell(part.step),
+                        number_cell(part.control, given),
+                        number_cell(part.treated, given),
+                        number_cell(part.contribution, unit, sign=True),
+                        # A share of a total that two opposite parts nearly cancel says nothing.
+                        Cell(percent(share, digits=0), repr(share))
+                        if abs(share) <= 2
+                        else Cell("–", "", "parts cancel"),
+                    )
+                )
+            )
+        rows.append(
+            Row(
+                (
+                    text_cell(arm, tone="strong"),
+                    text_cell("all steps", tone="strong"),
+                    Cell(""),
+                    Cell(""),
+                    number_cell(total, unit, sign=True, tone="strong"),
+                    Cell("100 %", "1.0", tone="strong"),
+                ),
+                tone="total",
+            )
+        )
+    columns = (
+        Column("Arm", numeric=False),
+        Column("Step", numeric=False),
+        Column("Control"),
+        Column("Arm's rate"),
+        Column(f"Part of the {stage} effect"),
+        Column("Share"),
+    )
+    return Table("table-chain", f"Where the {stage} effect comes from", columns, tuple(rows))
+
+
+def scores_table(evaluation: Evaluation, chosen: str, arms: int) -> Table:
+    """Every model, stage and arm by every metric, with intervals, for the first `arms` treated arms; the page filters it."""
+    metrics = list(dict.fromkeys(evaluation.scores["metric"]))
+    found = {(r["model"], r["stage"], r["arm"], r["metric"]): r for r in evaluation.scores.to_dict("records")}
+    rows = []
+    for s, stage in enumerate(evaluation.stages):
+        for a, arm in enumerate(evaluation.arms[1 : 1 + arms]):
+            for model in evaluation.models:
+                remark = (
+                    "in the plan or recommended"
+                    if model == chosen
+                    else "ranks only"
+                    if model in evaluation.uncalibrated
+                    else ""
+                )
+                cells = [text_cell(model, small=remark), text_cell(stage), text_cell(arm)]
+                for metric in metrics:
+                    row = found.get((model, stage, arm, metric))
+                    if row is None:
+                        cells.append(Cell("–", "", ""))
+                        continue
+                    cells.append(
+                        number_cell(row["value"], metric_unit(metric, stage), row["low"], row["high"])
+                    )
+                rows.append(
+                    Row(
+                        tuple(cells),
+                        {"stage": str(s), "arm": str(a), "model": str(evaluation.models.index(model))},
+                        "chosen" if model == chosen else "",
+                    )
+                )
+    heads = [Column("Model", numeric=False), Column("Stage", numeric=False), Column("Arm", numeric=False)]
+    heads += [Column(_title(metric), metric) for metric in metrics]
+    caption = f"Models side by side on the test rows, {evaluation.confidence:.0%} intervals"
+    return Table("table-scores", caption, tuple(heads), tuple(rows), sortable=True)
+
+
+def definitions_table(evaluation: Evaluation) -> Table:
+    """Definition of every metric in the report."""
+    rows: list[Row] = []
+    for metric in ["ate", *dict.fromkeys(evaluation.scores["metric"])]:
+        if metric == "ate" and rows:
+            continue
+        d = describe(metric)
+        rows.append(
+            Row(
+                (
+                    Cell(d.id, d.id, code=True),
+                    text_cell(d.title),
+                    text_cell(d.formula),
+                    text_cell(d.unit),
+                    text_cell(d.random.replace("-", "–") if d.random == "-" else d.random),
+                    text_cell(d.source),
+                )
+            )
+        )
+    columns = tuple(
+        Column(title, numeric=False)
+        for title in ("Id", "Name", "Formula", "Unit", "Random ranking", "Source")
+    )
+    return Table("table-definitions", "Definitions of the metrics", columns, tuple(rows))
+
+
+def strongest(evaluation: Evaluation, stage: str) -> AverageEffect:
+    """The arm with the largest effect at a stage."""
+    return max((e for e in average_effects(evaluation) if e.stage == stage), key=lambda e: e.value)
+
+
+def last_chain_stage(evaluation: Evaluation) -> str:
+    """The last binary stage."""
+    return [stage for stage in evaluation.stages if stage != VALUE_STAGE][-1]
+
+
+def _title(metric: str) -> str:
+    return "Qini per customer" if metric == HEADLINE else describe(metric).title

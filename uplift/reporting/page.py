@@ -1,0 +1,249 @@
+"""`report`: the results as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+import uplift
+from uplift.allocation import Allocation
+from uplift.campaign import Campaign
+from uplift.errors import OutputError, UpliftError
+from uplift.io.atomic import write_text
+from uplift.metrics.evaluation import Evaluation
+from uplift.reporting import facts, pictures, plan_facts, reproduce
+from uplift.reporting.embed import script_json
+from uplift.reporting.numbers import MISSING, MONEY, exact, percent, whole
+from uplift.reporting.soundness import check_list, light
+from uplift.reporting.tables import Table
+from uplift.reporting.theme import template
+from uplift.reporting.verdict import certificate_sentences, decision, plan_sentences, verdict
+
+FILE_NAME = "report.html"
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def report(
+    path: str | os.PathLike[str],
+    campaign: Campaign,
+    evaluation: Evaluation,
+    plan: Allocation | None = None,
+    *,
+    checks: Any = None,
+    run: Mapping[str, Any] | None = None,
+    title: str | None = None,
+    overwrite: bool = True,
+) -> Path:
+    """Write the report: a self-contained HTML file that opens offline and sends no request.
+
+    Parameters
+    ----------
+    path : path
+        A file that ends in ``.html``, or a folder in which ``report.html`` is written.
+    campaign : Campaign
+        The campaign, or its test rows when `run` holds the sizes of the whole.
+    evaluation : Evaluation
+        Scores of the models on its test rows.
+    plan : Allocation, optional
+        Who gets what. Without it the sections on the budget say so.
+    checks : CheckReport or list of dict, optional
+        Checks of the experiment, as a report or as in ``checks.json``. Without them the experiment counts as
+        not checked.
+    run : mapping, optional
+        As in ``run.json``: ``config``, ``seed``, ``versions``, ``timings``, the data fingerprint and whatever
+        else; passwords are masked and folders cut off. Read for the verdict are ``decide_stage``,
+        ``chosen_because``, ``config["decide"]["margin"]``, ``rows["all"]``, ``campaign["rows_per_arm"]``,
+        ``notes``, and ``simulated``, which marks the data as simulated.
+    title : str, optional
+        Default: the campaign's name.
+    overwrite : bool
+        Replace the file when it exists: a report can always be drawn again.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    OutputError
+        The file exists and `overwrite` is off, or it cannot be written.
+    UpliftError
+        The evaluation or the plan does not belong to the campaign.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in (".html", ".htm"):
+        target = target / FILE_NAME
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target} exists; pass overwrite=True to replace it or choose another path.")
+    return write_text(target, render(campaign, evaluation, plan, checks=checks, run=run, title=title))
+
+
+def render(
+    campaign: Campaign,
+    evaluation: Evaluation,
+    plan: Allocation | None = None,
+    *,
+    checks: Any = None,
+    run: Mapping[str, Any] | None = None,
+    title: str | None = None,
+) -> str:
+    """The page of :func:`report` as text."""
+    _same_campaign(campaign, evaluation, plan)
+    entries = check_list(checks)
+    shown = _environment().get_template("report.html.j2")
+    return shown.render(
+        **_content(campaign, evaluation, plan, entries, run or {}, title),
+        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
+        plotly=_plotly_script(),
+    )
+
+
+def _content(
+    campaign: Campaign,
+    evaluation: Evaluation,
+    plan: Allocation | None,
+    entries: list[dict[str, Any]],
+    run: Mapping[str, Any],
+    title: str | None,
+) -> dict[str, Any]:
+    lamp = light(entries)
+    chosen = decision(evaluation, plan, run)
+    said = verdict(evaluation, plan, lamp, chosen)
+    best = [m for m in (chosen.model,) if m in evaluation.models]
+    drawn = pictures.experiment_pictures(evaluation, entries) | pictures.model_pictures(evaluation, best)
+    if plan is not None:
+        drawn |= pictures.plan_pictures(plan)
+    shown = pictures.shown_arms(evaluation)
+    start = {
+        "stage": evaluation.stages.index(chosen.stage),
+        "arm": min(evaluation.arms.index(facts.strongest(evaluation, chosen.stage).arm) - 1, shown - 1),
+        "model": evaluation.models.index(chosen.model),
+        "effects": 0,
+        "curve": "gain",
+    }
+    return {
+        "title": title or campaign.name,
+        "campaign": campaign,
+        "evaluation": evaluation,
+        "plan": plan,
+        "light": lamp,
+        "chosen": chosen,
+        "verdict": said,
+        "subtitle": _subtitle(campaign, evaluation, run),
+        "simulated": bool(run.get("simulated")),
+        "figures": drawn,
+        "arms_table": facts.arms_table(campaign, (run.get("campaign") or {}).get("rows_per_arm")),
+        "checks_table": facts.checks_table(entries) if entries else None,
+        "effects_table": facts.effects_table(evaluation),
+        "effect_views": pictures.effect_views(evaluation),
+        "chain_tables": _chain_tables(evaluation, chosen.stage),
+        "scores_table": facts.scores_table(evaluation, chosen.model, shown),
+        "shown_arms": shown,
+        "start": start,
+        "plan_sentences": plan_sentences(plan, chosen) if plan is not None else [],
+        "certificate_sentences": certificate_sentences(plan) if plan is not None else [],
+        "allocation_table": plan_facts.allocation_table(plan) if plan is not None else None,
+        "budget_table": plan_facts.budget_table(plan) if plan is not None else None,
+        "budget": _budget(plan) if plan is not None else None,
+        "definitions_table": facts.definitions_table(evaluation),
+        "run_facts": reproduce.facts(run),
+        "run_blocks": reproduce.blocks(run),
+        "notes": [*map(str, reproduce.public(list(run.get("notes") or ()))), *evaluation.notes],
+        "data_json": script_json(
+            {
+                "templates": {
+                    "light": template().to_plotly_json(),
+                    "dark": template(dark=True).to_plotly_json(),
+                },
+                "figures": drawn,
+                "state": start,
+                "budget": _budget(plan) if plan is not None else None,
+            }
+        ),
+        "exact": exact,
+        "percent": percent,
+        "whole": whole,
+        "money": MONEY.show,
+        "gap": plan_facts.gap_words(plan) if plan is not None else "",
+        "unspent": _unspent(plan) if plan is not None else "",
+        "options": {
+            "stages": list(enumerate(evaluation.stages)),
+            "arms": list(enumerate(evaluation.arms[1 : 1 + shown])),
+            "models": list(enumerate(evaluation.models)),
+        },
+        "version": uplift.__version__,
+    }
+
+
+def _budget(plan: Allocation) -> dict[str, Any]:
+    """The budget curve in full precision, and where the slider starts."""
+    curve, budget = plan.curve, plan.certificate.budget
+    last = float(curve.budgets[-1])
+    return {
+        "budgets": curve.budgets.tolist(),
+        "values": curve.values.tolist(),
+        "spends": curve.spends.tolist(),
+        "roi": curve.marginal_roi.tolist(),
+        "treated": curve.treated.tolist(),
+        "start": min(budget, last),
+        "last": last,
+    }
+
+
+def _chain_tables(evaluation: Evaluation, stage: str) -> list[Table]:
+    """The decided stage's effect along the chain; a first stage has no steps, then the last one's."""
+    wanted = stage if stage != evaluation.stages[0] else evaluation.stages[-1]
+    found = facts.chain_table(evaluation, wanted)
+    return [found] if found is not None else []
+
+
+def _unspent(plan: Allocation) -> str:
+    c = plan.certificate
+    return MONEY.show(max(c.budget - c.expected_cost, 0.0)) if math.isfinite(c.budget) else MISSING
+
+
+def _subtitle(campaign: Campaign, evaluation: Evaluation, run: Mapping[str, Any]) -> str:
+    test = int(evaluation.campaign["rows"])
+    rows = int((run.get("rows") or {}).get("all") or len(campaign))
+    where = (
+        f"judged on {whole(test)} test rows ({percent(test / max(rows, 1), digits=0)})"
+        if test < rows
+        else "judged on all rows"
+    )
+    models = len(evaluation.models)
+    return f"{whole(rows)} rows, {len(campaign.arms) - 1} arm{'s' if len(campaign.arms) != 2 else ''} and control, {models} model{'s' if models != 1 else ''} {where}"
+
+
+def _same_campaign(campaign: Campaign, evaluation: Evaluation, plan: Allocation | None) -> None:
+    if tuple(evaluation.arms) != campaign.arm_names or tuple(evaluation.stages) != campaign.stages:
+        raise UpliftError(
+            f"the evaluation has arms {', '.join(evaluation.arms)} and stages {', '.join(evaluation.stages)}, the campaign "
+            f"{', '.join(campaign.arm_names)} and {', '.join(campaign.stages)}; pass the campaign that was evaluated."
+        )
+    if plan is not None and tuple(plan.arms) != campaign.arm_names:
+        raise UpliftError(
+            f"the plan has arms {', '.join(plan.arms)}, the campaign {', '.join(campaign.arm_names)}; pass the campaign that was planned for."
+        )
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _plotly_script() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()

@@ -1,0 +1,95 @@
+"""Tables: what a reader sees in a cell, what a sort and a copy see, and nothing that is not a number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from uplift.reporting.numbers import MISSING, Unit, exact, finite, whole
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Attributes
+    ----------
+    text : str
+        What is shown.
+    value : str
+        All digits, or the text to sort by; empty sorts last.
+    small : str
+        Second line: an interval, a remark.
+    tone : str
+        CSS class: "up", "down", "unclear", "strong" or empty. Never the only carrier of a meaning.
+    code : bool
+        Show as an identifier.
+    """
+
+    text: str
+    value: str = ""
+    small: str = ""
+    tone: str = ""
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its heading, the metric id under it, and whether it holds numbers."""
+
+    title: str
+    id: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells (the first is the row's heading) and the data attributes by which the page filters."""
+
+    cells: tuple[Cell, ...]
+    data: dict[str, str] = field(default_factory=dict)
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a caption.
+
+    Attributes
+    ----------
+    id, caption : str
+    columns : tuple of Column
+    rows : tuple of Row
+    sortable : bool
+    """
+
+    id: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    sortable: bool = False
+
+
+def text_cell(text: str, *, small: str = "", tone: str = "", code: bool = False) -> Cell:
+    """A cell of words, sorted by them."""
+    return Cell(text, text, small, tone, code)
+
+
+def number_cell(
+    number: float | int | None,
+    unit: Unit,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    sign: bool = False,
+    tone: str = "",
+) -> Cell:
+    """A number with its interval underneath."""
+    if not finite(number):
+        return Cell(MISSING, "", "not available")
+    small = f"({unit.interval(low, high, sign=sign)})" if finite(low) and finite(high) else ""
+    return Cell(unit.show(number, sign=sign), exact(number), small, tone)
+
+
+def count_cell(number: int, *, small: str = "") -> Cell:
+    """A count."""
+    return Cell(whole(number), str(int(number)), small)
