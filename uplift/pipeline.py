@@ -211,7 +211,7 @@ def _selection_split(
     train: Campaign, decide: DecideSection | None, planned: dict[str, UpliftModel], seed: int
 ) -> tuple[Campaign, Campaign | None]:
     candidates = [name for name, model in planned.items() if model.calibrated]
-    if decide is None or decide.model != "auto" or len(candidates) < 2:
+    if (decide is not None and decide.model != "auto") or len(candidates) < 2:
         return train, None
     mask = held_out_mask(train, test=SELECTION_SHARE, seed=seed, by="unit", purpose="selection")
     return train.take(~mask), train.take(mask)
@@ -361,6 +361,7 @@ def _describe_run(work: _Work, scored: Campaign, chosen: str, reason: str) -> di
         "rows": {"all": work.campaign.n_rows, "test": work.test.n_rows, "scored": scored.n_rows},
         "data_fingerprint": work.data_fingerprint,
         "models": {name: _plain(model.get_params()) for name, model in work.models.items()},
+        "simulated": (work.config.folder / "simulation.json").is_file(),
         "decide_stage": work.stage,
         "chosen_model": chosen,
         "chosen_because": reason,

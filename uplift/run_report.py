@@ -64,5 +64,7 @@ def _plan_again(folder: RunFolder, described: dict[str, Any]) -> Any:
         campaign_name=described["campaign"]["name"],
     ).with_policy_value(saved["policy_value"])
     if plan.summary() != saved:
-        raise UpliftError(f"the plan made again from {folder.path / names.EFFECTS} differs from {names.ALLOCATION_JSON}; one of the files was changed, run it again.")
+        raise UpliftError(
+            f"the plan made again from {folder.path / names.EFFECTS} differs from {names.ALLOCATION_JSON}; one of the files was changed, run it again."
+        )
     return plan

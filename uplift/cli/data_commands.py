@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -26,18 +27,23 @@ def list_data() -> None:
 
     Example: [bold]uplift data list[/bold]
     """
+    from rich.text import Text
+
     from uplift.datasets import find_files, list_datasets
     from uplift.errors import DatasetError
 
-    rows = []
     for card in list_datasets():
         try:
             find_files(card.name)
-            where = "here"
+            where = ("on this machine", "green")
         except DatasetError:
-            where = "download" if card.downloadable else "see 'uplift data show'"
-        rows.append([card.name, card.title, card.randomised, " -> ".join(card.roles.chain), where])
-    say(table(f"{len(rows)} data sets", ["name", "title", "randomised", "chain", "files"], rows))
+            where = (
+                "to download" if card.downloadable else "to fetch by hand, see 'uplift data show'",
+                "yellow",
+            )
+        say(Text.assemble((card.name, "bold"), "  ", card.title))
+        facts = f"    randomised: {card.randomised}; chain {' -> '.join(card.roles.chain)}; "
+        say(Text.assemble((facts, "dim"), where))
 
 
 def show(
@@ -87,7 +93,7 @@ def get(
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     from uplift.campaign_file import write_campaign_folder
-    from uplift.datasets import get_dataset, load_dataset, verify_dataset
+    from uplift.datasets import DatasetWarning, get_dataset, load_dataset, verify_dataset
     from uplift.io.atomic import check_output_folder
 
     if out is not None:
@@ -104,11 +110,14 @@ def get(
         folder = get_dataset(name, progress=show_bytes, force=force)
     say(f"files: {folder}")
     for finding in verify_dataset(name):
-        say(f"note: {finding}")
+        say(f"  {finding.status}: {finding.check}: {finding.detail}")
     if out is not None:
-        with steps() as progress:
+        with steps() as progress, warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DatasetWarning)
             progress.start("write the campaign")
             written = write_campaign_folder(load_dataset(name), out, overwrite=overwrite)
+        for warning in caught:
+            say(f"note: {warning.message}")
         say(f"campaign: {written}")
 
 

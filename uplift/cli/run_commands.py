@@ -11,7 +11,7 @@ import typer
 from uplift.cli.console import say, steps, table
 from uplift.cli.options import CampaignPath, Overwrite, Seed
 
-DEMO_ROWS = 40_000
+DEMO_ROWS = 80_000
 DEMO_FOLDER = Path("reports/demo")
 
 

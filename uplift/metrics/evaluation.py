@@ -64,7 +64,7 @@ class Evaluation:
     confidence : float
         Level of every interval.
     ate : DataFrame
-        One row per stage and arm: value, se, low, high, arm_mean, control_mean, adjusted.
+        One row per stage and treated arm: value, se, low, high, adjusted (see :class:`Comparison`).
     rates : DataFrame
         One row per stage and arm (control included): mean outcome, low, high, rows.
     scores : DataFrame
