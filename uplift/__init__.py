@@ -8,7 +8,13 @@ has the name of a public function: importing it would put the module in the func
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# OpenMP threads (torch, LightGBM) spin while they wait for each other. On a machine that also does something else
+# that made fits ten times slower; sleeping costs nothing measurable (benchmarks/README.md). Read when the libraries
+# load, so it must be set here; what the user has set stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 
