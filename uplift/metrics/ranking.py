@@ -130,15 +130,19 @@ class Ranking:
         for name, count in (("treated", int(treated.sum())), ("control", n - int(treated.sum()))):
             if count == 0:
                 raise EvaluationError(f"there are no {name} rows among the {n:,}; a comparison needs both.")
-        order = np.argsort(-score)
+        # Ties may come in any order: they are summed as one group.
+        order = np.argsort(score)[::-1]
         ranked = score[order]
         ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]) + 1, n)
+        at = slice(None) if len(ends) == n else ends - 1
         treated, outcome = treated[order], outcome[order]
         weight = None if weight is None else np.asarray(weight, np.float64)[order]
-        in_t = treated.astype(np.float64) if weight is None else treated * weight
-        in_c = (1.0 - in_t) if weight is None else weight - in_t
-        at = ends - 1
-        cells = Cells(*(np.cumsum(part)[at] for part in (in_t, in_c, in_t * outcome, in_c * outcome)))
+        mass = outcome if weight is None else weight * outcome
+        # All rows less the treated ones are control: three running sums instead of four (five with weights).
+        n_t = np.cumsum(treated if weight is None else treated * weight, dtype=np.float64)[at]
+        n_all = ends.astype(np.float64) if weight is None else np.cumsum(weight)[at]
+        y_t, y_all = np.cumsum(treated * mass)[at], np.cumsum(mass)[at]
+        cells = Cells(n_t, n_all - n_t, y_t, y_all - y_t)
         return cls(cells, ranked[at], ends, treated, outcome, weight, order)
 
     @property
