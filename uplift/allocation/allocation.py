@@ -162,11 +162,11 @@ class Allocation:
             "policy_value": self.policy_value,
         }
 
-    def export(self, path: str | Path) -> Any:
-        """Write the table to a file; see :mod:`uplift.export`."""
-        import uplift.export
+    def export(self, path: str | Path, **options: Any) -> Path:
+        """Write the table to a file with a manifest; keywords as in :func:`uplift.export.export_table`."""
+        from uplift.export import export_allocation
 
-        return uplift.export.export_allocation(self, path)
+        return export_allocation(self, path, **options)
 
 
 def _constant(text: str, n: int) -> pa.Array:

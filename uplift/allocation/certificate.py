@@ -55,6 +55,16 @@ class Certificate:
     min_roi: float = 0.0
 
     @property
+    def value(self) -> float:
+        """Short for `expected_value`."""
+        return self.expected_value
+
+    @property
+    def cost(self) -> float:
+        """Short for `expected_cost`."""
+        return self.expected_cost
+
+    @property
     def net_value(self) -> float:
         """Value less cost. Not what is maximised: the budget is to be spent where it brings most."""
         return self.expected_value - self.expected_cost

@@ -134,7 +134,7 @@ def _against_equal(
         numbers += f", control {low:.1%} to {high:.1%} over {len(counts):,} strata"
         return (
             "pass",
-            f"{numbers}; not tested: strata may differ by design, give planned_shares if they should not.",
+            f"{numbers}; not tested: strata may differ by design; if they should not, plan share = ... for every arm.",
             p,
         )
     nearly = np.abs(shares / equal - 1).max() < NEARLY_EQUAL
@@ -142,12 +142,12 @@ def _against_equal(
     if nearly and p < design.alpha:
         return (
             "warn",
-            f"{numbers} is nearly but not plausibly equal ({p_text(p)} against equal shares); give planned_shares to be sure, and look for lost {design.assigned} if equal shares were planned.",
+            f"{numbers} is nearly but not plausibly equal ({p_text(p)} against equal shares); plan share = ... for every arm to be sure, and look for lost {design.assigned} if equal shares were planned.",
             p,
         )
     return (
         "pass",
-        f"{numbers}; not tested, because no shares were planned{near}: give planned_shares.",
+        f"{numbers}; not tested, because no shares were planned{near}; to test them add share = ... to every [arms.NAME].",
         p,
     )
 

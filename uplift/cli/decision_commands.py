@@ -98,7 +98,7 @@ def allocate(
             holdout=holdout if holdout is not None else decide.holdout if decide else 0.0,
             seed=seed,
         )
-        plan_file = plan.export(out) if not overwrite else _export_over(plan, out)
+        plan_file = plan.export(out, overwrite=overwrite)
         write_json(out.with_name(out.name + ".json"), plan.summary())
     c = plan.certificate
     say(
@@ -187,12 +187,6 @@ def export(
         )
     written = export_table(table, out, format=format, spreadsheet_safe=spreadsheet_safe, overwrite=overwrite)
     say(f"{table.num_rows:,} decisions: {written}")
-
-
-def _export_over(plan: Any, out: Path) -> Path:
-    from uplift.export import export_allocation
-
-    return export_allocation(plan, out, overwrite=True)
 
 
 def _costs(config: Any, given: list[str] | None) -> dict[str, Any]:
