@@ -304,3 +304,70 @@ def test_written_campaign_folders_run_again(tmp_path: Path, toy: Campaign) -> No
     assert again.fingerprint() == toy.fingerprint()
     assert again.feature_names == toy.feature_names
     assert pq.read_schema(tmp_path / "toy" / "campaign.parquet").names == toy.table.column_names
+
+
+def test_csv_ids_and_arms_are_names_not_numbers(tmp_path: Path) -> None:
+    frame = toy_frame(60)
+    frame["customer"] = [f"{index:08d}" for index in range(60)]
+    frame["coupon"] = np.array(["None", "01", "1"])[np.arange(60) % 3]
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    campaign = Campaign.from_csv(tmp_path / "log.csv", **{**ROLES, "control": "None"})
+    assert campaign.unit_ids[5].as_py() == "00000005"
+    assert campaign.arm_names == ("None", "01", "1")
+    assert np.bincount(campaign.arm_codes).tolist() == [20, 20, 20]
+
+
+def test_csv_numbers_that_name_arms_read_like_numbers(tmp_path: Path) -> None:
+    frame = toy_frame(60).drop(columns="coupon")
+    for values in ([0, 1], [0.0, 1.0], [False, True]):
+        frame.assign(t=np.array(values)[np.arange(60) % 2]).to_csv(tmp_path / "log.csv", index=False, sep=";")
+        campaign = Campaign.from_csv(
+            tmp_path / "log.csv", **{**ROLES, "treatment": "t", "control": values[0]}
+        )
+        assert campaign.arm_names == (("false", "true") if values[1] is True else ("0", "1"))
+
+
+def test_arm_order_does_not_depend_on_row_order() -> None:
+    frame = toy_frame(60)
+    frame["coupon"] = np.array(["0", "01", "1"])[np.arange(60) % 3]
+    for order in (frame, frame.iloc[::-1]):
+        assert Campaign.from_frame(order, **{**ROLES, "control": "0"}).arm_names == ("0", "01", "1")
+
+
+def test_strata_are_groups_for_every_model() -> None:
+    frame = toy_frame(300)
+    frame["region"] = np.arange(300) % 6
+    campaign = Campaign.from_frame(frame, **ROLES, strata="region")
+    assert "region" in campaign.categorical_features
+
+
+def test_odd_ids_are_refused_or_kept_apart() -> None:
+    frame = toy_frame(60)
+    huge = frame.assign(customer=1e20 + np.arange(60))
+    with pytest.raises(CampaignError, match="very large numbers"):
+        Campaign.from_frame(huge, **ROLES)
+    infinite = frame.assign(customer=np.where(np.arange(60) < 2, np.inf, 1.0))
+    with pytest.raises(CampaignError, match="infinite"):
+        Campaign.from_frame(infinite, **ROLES)
+    arms = frame.assign(coupon=np.where(np.arange(60) < 2, np.inf, np.arange(60) % 2))
+    with pytest.raises(CampaignError, match="infinite"):
+        Campaign.from_frame(arms, **{**ROLES, "control": 0})
+    late = frame.assign(day=np.where(np.arange(60) < 2, np.inf, 1.0))
+    with pytest.raises(CampaignError, match="2 infinite values"):
+        Campaign.from_frame(late, **ROLES, time="day")
+    import uuid
+
+    table = pa.table(frame).set_column(
+        0, "customer", pa.array([uuid.uuid4().bytes for _ in range(60)], pa.binary(16))
+    )
+    with pytest.raises(CampaignError, match="write the ids as text"):
+        Campaign.from_table(table, **ROLES)
+
+
+def test_an_audience_whose_numbers_became_text_is_refused(toy: Campaign) -> None:
+    audience = toy_frame(50).assign(x1=lambda f: f["x1"].astype(str))
+    with pytest.raises(CampaignError, match="'x1' is numeric in the campaign"):
+        toy.audience(audience)
+    with_new_arm = toy.audience(toy_frame(50, arms=3))
+    assert not with_new_arm.has_outcomes
+    assert "50 rows" in repr(with_new_arm)

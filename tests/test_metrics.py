@@ -364,3 +364,38 @@ def test_every_tenth_of_the_ranking_is_reported(toy: Campaign) -> None:
     assert one["group"].tolist() == list(range(1, 11))
     assert one["predicted"].is_monotonic_decreasing
     assert one["rows"].sum() == (toy.arm_codes != 2).sum()
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "rate"), [(5_000, 0.01, 0.1), (1_000, 0.03, 0.1), (300, 0.1, 0.1), (2_000, 0.5, 0.002)]
+)
+def test_small_groups_lose_intervals_not_the_evaluation(rows: int, share: float, rate: float) -> None:
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        frame = pd.DataFrame(
+            {"t": (rng.random(rows) < share).astype(int), "y": (rng.random(rows) < rate).astype(int)}
+        )
+        frame["x"] = rng.normal(size=rows)
+        campaign = Campaign.from_frame(frame, treatment="t", control=0, chain=["y"])
+        evaluation = evaluate(campaign, _effects(campaign, seed))
+        assert np.isfinite(evaluation.scores["value"]).all()
+        for row in evaluation.scores.itertuples():
+            assert np.isnan(row.se) or 0 < row.se < 5, row
+            if np.isnan(row.se):
+                assert any(row.metric in note for note in evaluation.notes)
+        evaluation.to_metrics()
+
+
+def test_policy_cost_is_weighted_like_its_value() -> None:
+    from uplift import CostRule
+
+    rng = np.random.default_rng(0)
+    n = 60_000
+    region = rng.integers(0, 3, n)
+    treated = rng.random(n) < np.array([0.2, 0.5, 0.8])[region]
+    frame = pd.DataFrame({"t": treated.astype(int), "region": region})
+    frame["y"] = (rng.random(n) < np.array([0.1, 0.3, 0.6])[region]).astype(int)
+    campaign = Campaign.from_frame(frame, treatment="t", control=0, chain=["y"], strata="region")
+    costs = {"1": CostRule(on="y", amount=2.0)}
+    value = policy_value(campaign, np.ones(n, int), stage="y", costs=costs)
+    assert value.cost == pytest.approx(2 * n * (0.1 + 0.3 + 0.6) / 3, rel=0.02)

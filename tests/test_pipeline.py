@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -266,3 +267,55 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     assert "Traceback" not in err
     assert "interrupted" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["campaign"]
+
+
+def test_allocating_the_runs_effects_again_makes_the_same_decisions(
+    simulated: tuple[Path, Path], tmp_path: Path
+) -> None:
+    from typer.testing import CliRunner
+
+    from uplift.cli import app
+
+    folder, out = simulated
+    again = tmp_path / "again.parquet"
+    arguments = ["allocate", str(out), "--campaign", str(folder / "campaign.toml"), "--out", str(again)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert pq.read_table(again).equals(pq.read_table(out / "allocation.parquet"))
+
+
+def test_no_limit_and_passwords_do_not_reach_the_record(tmp_path: Path) -> None:
+    import sqlite3
+
+    folder = tmp_path / "campaign"
+    simulation = simulate(rows=3_000, seed=1)
+    simulation.write(folder)
+    with sqlite3.connect(folder / "shop.sqlite") as shop:
+        simulation.frame.to_sql("log", shop, index=False)
+    text = (folder / "campaign.toml").read_text()
+    text = re.sub(r"budget = .*", "budget = inf", text).replace(
+        'data = "campaign.parquet"',
+        'database = "sqlite:///shop.sqlite?password=hunter2"\nsql = "select * from log"\nexclude = ["sent_at"]',
+    )
+    text = text.replace('time = "sent_at"\n', "") + "[models]\nlightgbm_s = { n_estimators = 5 }\n"
+    (folder / "campaign.toml").write_text(text)
+    run(folder / "campaign.toml", tmp_path / "run")
+    for name in ("run.json", "report.html"):
+        assert "hunter2" not in (tmp_path / "run" / name).read_text(encoding="utf-8")
+    plan = json.loads((tmp_path / "run" / "allocation.json").read_text())
+    assert plan["budget"] is None
+    assert plan["dual_prices"]["budget"] == 0
+    report_run(tmp_path / "run")
+
+
+def test_a_small_arm_costs_intervals_not_the_run(tmp_path: Path) -> None:
+    folder = tmp_path / "campaign"
+    simulate(rows=6_000, arms=2, shares=[0.6, 0.37, 0.03], seed=1).write(folder)
+    file = folder / "campaign.toml"
+    file.write_text(file.read_text() + "[models]\nlightgbm_s = { n_estimators = 5 }\n")
+    result = run(file, tmp_path / "run", force=True)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["models"]["lightgbm_s"]["conversion"]["coupon_5"]["qini_per_capita"]["low"] is not None
+    assert "NaN" not in re.sub(
+        r"<script.*?</script>", "", result.report.read_text(encoding="utf-8"), flags=re.DOTALL
+    )

@@ -113,4 +113,5 @@ def natural_key(name: str) -> tuple[tuple[int, float, str], ...]:
     ['coupon_5', 'coupon_10']
     """
     parts = re.split(r"(\d+(?:\.\d+)?)", name)
-    return tuple((0, float(p), "") if re.fullmatch(r"\d+(?:\.\d+)?", p) else (1, 0.0, p) for p in parts if p)
+    key = tuple((0, float(p), "") if re.fullmatch(r"\d+(?:\.\d+)?", p) else (1, 0.0, p) for p in parts if p)
+    return (*key, (2, 0.0, name))  # "01" and "1" differ in nothing else

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 MAX_ARMS = 1000
 UNIT = "unit"
 """Name of the unit column in output files when the campaign has none."""
-RESERVED = ("arm", VALUE_STAGE, "propensity", "weight", "stratum", SEND)
+RESERVED = (
+    "arm", VALUE_STAGE, "propensity", "weight", "stratum", SEND, "expected_value", "expected_cost", "holdout",
+    "decision_id", "campaign", "model",
+)  # fmt: skip
 """Names that the run folder gives to its own columns; no stage and no unit column may use them."""
 
 
@@ -188,12 +191,15 @@ class Campaign:
     @classmethod
     def from_parquet(cls, source: Source, **roles: Any) -> Campaign:
         """Build a campaign from Parquet: a file, a glob, a folder or a list of files."""
-        return cls.from_table(read_table(source), **roles)
+        return cls.from_table(read_table(source, text=_text_columns(roles)), **roles)
 
     @classmethod
     def from_csv(cls, source: Source, **roles: Any) -> Campaign:
-        """Build a campaign from CSV (or TSV, also gzipped): a file, a glob, a folder or a list of files."""
-        return cls.from_table(read_table(source), **roles)
+        """Build a campaign from CSV (or TSV, also gzipped): a file, a glob, a folder or a list of files.
+
+        Ids and arms are read as text, so that ``007`` stays ``007`` and an arm may be called ``None``.
+        """
+        return cls.from_table(read_table(source, text=_text_columns(roles)), **roles)
 
     @classmethod
     def from_database(cls, database: str, sql: str, **roles: Any) -> Campaign:
@@ -404,6 +410,10 @@ class Campaign:
                 f"time column {self.roles.time!r} holds {column.type}; make it a date, a timestamp or a number."
             )
         times = columns.to_float(column, dtype=np.float64)
+        if np.isinf(times).any():
+            raise CampaignError(
+                f"time column {self.roles.time!r} has {int(np.isinf(times).sum()):,} infinite values; correct them or drop these rows."
+            )
         if np.isnan(times).any():
             raise CampaignError(
                 f"time column {self.roles.time!r} has {int(np.isnan(times).sum()):,} missing values; fill them in or drop these rows."
@@ -421,13 +431,11 @@ class Campaign:
     @cached_property
     def categorical_features(self) -> tuple[str, ...]:
         """Features treated as categories."""
-        if self.roles.categorical is not None:
-            return tuple(
-                name
-                for name in self.feature_names
-                if name in self.roles.categorical or columns.is_text(self.table[name])
-            )
-        return tuple(name for name in self.feature_names if columns.is_text(self.table[name]))
+        # Strata are groups, not quantities: a number would be read as a trend across regions.
+        named = {*(self.roles.categorical or ()), *self.roles.strata}
+        return tuple(
+            name for name in self.feature_names if name in named or columns.is_text(self.table[name])
+        )
 
     @property
     def numeric_features(self) -> tuple[str, ...]:
@@ -483,9 +491,11 @@ class Campaign:
             if isinstance(source, pa.Table)
             else from_pandas(source)
             if hasattr(source, "iloc")
-            else read_table(source)
+            else read_table(source, text=(self.roles.unit,) if self.roles.unit else ())
         )
         wanted = self.feature_names + ((self.roles.unit,) if self.roles.unit else ())
+        # An audience is scored, not evaluated: treatment and outcomes it may hold are left alone.
+        optional = (*self.roles.strata, *((self.roles.time,) if self.roles.time else ()))
         missing = [name for name in wanted if name not in table.column_names]
         if missing:
             raise CampaignError(
@@ -495,9 +505,16 @@ class Campaign:
             raise CampaignError("the audience has no rows; check the file or the query.")
         # Categories are fixed here, so that text in the campaign and codes in the audience are read alike.
         roles = replace(self.roles, features=self.feature_names, categorical=self.categorical_features)
+        table = table.select(
+            [*dict.fromkeys(name for name in table.column_names if name in {*wanted, *optional})]
+        )
         audience = replace(self, table=table, roles=roles, row_numbers=np.arange(table.num_rows))
         audience._check_units()
         audience._check_features()
+        for name in set(self.numeric_features) - set(audience.numeric_features):
+            raise CampaignError(
+                f"feature {name!r} is numeric in the campaign and {table[name].type} in the audience; convert it."
+            )
         return audience
 
     def check(self, **options: Any) -> CheckReport:
@@ -565,9 +582,13 @@ class Campaign:
             raise CampaignError(
                 f"unit column {self.roles.unit!r} holds {column.type}; it must be numbers or text."
             )
-        if pa.types.is_floating(kind) and not pc.all(pc.equal(pc.floor(column), column)).as_py():
+        if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_large_binary(kind):
             raise CampaignError(
-                f"unit column {self.roles.unit!r} holds fractions; ids must be whole numbers or text."
+                f"unit column {self.roles.unit!r} holds {column.type}; write the ids as text."
+            )
+        if pa.types.is_floating(kind) and not pc.all(_whole(column)).as_py():
+            raise CampaignError(
+                f"unit column {self.roles.unit!r} holds fractions, infinite or very large numbers; ids must be whole numbers or text."
             )
 
     def _check_features(self) -> None:
@@ -600,6 +621,16 @@ class Campaign:
             raise CampaignError(
                 f"this audience has no {role} column {column!r}: it can be scored, not evaluated."
             )
+
+
+def _text_columns(roles: Mapping[str, Any]) -> tuple[str, ...]:
+    """Columns whose values are names: never numbers, even where they look like some."""
+    return tuple(str(roles[role]) for role in ("unit", "treatment") if roles.get(role) is not None)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """True for whole numbers that a float holds exactly."""
+    return pc.and_(pc.equal(pc.floor(column), column), pc.less_equal(pc.abs(column), 2.0**53))
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
@@ -676,6 +707,10 @@ def _check_names(available: Sequence[str], roles: Roles) -> None:
             raise CampaignError(
                 f"a stage cannot be called {name!r} (reserved: {', '.join(RESERVED)}, and names with '__'); rename the column."
             )
+    if UNIT in roles.chain and roles.unit is None:
+        raise CampaignError(
+            f"a stage cannot be called {UNIT!r} without a unit column, because that is what row numbers are called in files; rename the column."
+        )
     if roles.unit in RESERVED:
         raise CampaignError(
             f"the unit column cannot be called {roles.unit!r} (reserved: {', '.join(RESERVED)}); rename it."
@@ -693,6 +728,10 @@ def _find_arms(column: pa.ChunkedArray, roles: Roles) -> list[str]:
     if nulls:
         raise CampaignError(
             f"treatment column {roles.treatment!r} is missing in {nulls:,} of {len(column):,} rows; write the control's name for customers who got nothing, or drop them."
+        )
+    if pa.types.is_floating(column.type) and not pc.all(_whole(column)).as_py():
+        raise CampaignError(
+            f"treatment column {roles.treatment!r} holds fractions or infinite numbers; it must name arms, so make it text or whole numbers."
         )
     encoded = columns.labels(column)
     present = np.unique(encoded.indices.to_numpy(zero_copy_only=False))

@@ -178,7 +178,8 @@ class CampaignFile(_Section):
         """
         section = self.campaign
         if section.data is not None:
-            table = read_table(self.resolve(section.data))
+            names = tuple(name for name in (section.unit, section.treatment) if name is not None)
+            table = read_table(self.resolve(section.data), text=names)
         else:
             table = read_database(self._database_url(), section.sql or "")
         roles = section.model_dump(exclude={"data", "database", "sql"})

@@ -66,6 +66,8 @@ class Effects:
         Name of the campaign.
     calibrated : bool
         False when `tau` is only a ranking score (a response model, random): it must not be multiplied by money.
+    fingerprint : str
+        What the model was made from (see :class:`uplift.models.base.UpliftModel`); part of decision ids.
 
     Raises
     ------
@@ -89,6 +91,7 @@ class Effects:
     unit_column: str = field(kw_only=True, default="unit")
     campaign: str = field(kw_only=True, default="")
     calibrated: bool = field(kw_only=True, default=True)
+    fingerprint: str = field(kw_only=True, default="")
 
     def __post_init__(self) -> None:
         mu = np.ascontiguousarray(self.mu_all, np.float32)
@@ -196,6 +199,7 @@ class Effects:
             unit_column=self.unit_column,
             campaign=self.campaign,
             calibrated=self.calibrated,
+            fingerprint=self.fingerprint,
         )
 
     def for_units(self, ids: pa.Array, *, source: str = "the effects") -> Effects:
@@ -289,6 +293,7 @@ class Effects:
             unit_column=header["unit_column"],
             campaign=header["campaign"],
             calibrated=header["calibrated"],
+            fingerprint=header.get("fingerprint", ""),
         )
 
     @classmethod
@@ -313,6 +318,7 @@ class Effects:
             "stages": list(self.stages),
             "unit_column": self.unit_column,
             "calibrated": self.calibrated,
+            "fingerprint": self.fingerprint,
         }
 
     def _arm(self, arm: str) -> int:

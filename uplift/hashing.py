@@ -32,9 +32,11 @@ def as_text(ids: Any) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pa.types.is_floating(array.type):
-        whole = pc.all(pc.equal(pc.floor(array), array), min_count=0).as_py()
-        if whole:
+        whole = pc.and_(pc.equal(pc.floor(array), array), pc.less_equal(pc.abs(array), 2.0**53))
+        if pc.all(whole, min_count=0).as_py():
             array = array.cast(pa.int64())
+    if pa.types.is_decimal(array.type) and pc.all(pc.equal(pc.floor(array), array), min_count=0).as_py():
+        array = array.cast(pa.decimal128(38, 0)) if array.type.bit_width <= 128 else array
     return array if pa.types.is_large_string(array.type) else array.cast(pa.large_string())
 
 

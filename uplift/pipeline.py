@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import os
 import platform
 import resource
@@ -21,6 +21,7 @@ from uplift.campaign_file import CampaignFile, DecideSection
 from uplift.effects import Effects
 from uplift.errors import CampaignError, UpliftError, did_you_mean
 from uplift.io.atomic import atomic_folder, check_output_folder, write_json
+from uplift.io.tables import mask_password
 from uplift.models.base import UpliftModel, versions
 from uplift.progress import Progress, Silent, Stopwatch
 from uplift.splitting import held_out_mask
@@ -313,7 +314,6 @@ def _allocate(work: _Work, decide: DecideSection, scored: Campaign, effects: Eff
     options: dict[str, Any] = {
         "costs": work.campaign.costs, "margin": decide.margin, "stage": work.stage, "seed": work.seed,
         "holdout": decide.holdout, "campaign_name": work.campaign.name,
-        "model_fingerprint": _model_fingerprint(work, chosen),
     }  # fmt: skip
     plan = allocate(effects, budget=decide.budget, **options)
     valued, rows, scale = plan, scored, 1.0
@@ -335,18 +335,6 @@ def _allocate(work: _Work, decide: DecideSection, scored: Campaign, effects: Eff
     return plan
 
 
-def _model_fingerprint(work: _Work, chosen: str) -> str:
-    """What went into the fitted model: the same inputs give the same decision ids."""
-    inputs = {
-        "model": chosen,
-        "params": _plain(work.models[chosen].get_params()),
-        "data": work.data_fingerprint,
-        "split": work.config.split.model_dump(),
-        "seed": work.seed,
-    }
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-
-
 def _describe_run(work: _Work, scored: Campaign, chosen: str, reason: str) -> dict[str, Any]:
     summary = work.campaign.summary()
     return {
@@ -356,7 +344,7 @@ def _describe_run(work: _Work, scored: Campaign, chosen: str, reason: str) -> di
             "arms": names.arms_to_json(work.campaign.arms),
             "rows_per_arm": summary["arms"],
         },
-        "config": work.config.model_dump(mode="json"),
+        "config": _public_config(work.config),
         "seed": work.seed,
         "rows": {"all": work.campaign.n_rows, "test": work.test.n_rows, "scored": scored.n_rows},
         "data_fingerprint": work.data_fingerprint,
@@ -365,13 +353,23 @@ def _describe_run(work: _Work, scored: Campaign, chosen: str, reason: str) -> di
         "decide_stage": work.stage,
         "chosen_model": chosen,
         "chosen_because": reason,
-        "model_fingerprint": _model_fingerprint(work, chosen),
+        "model_fingerprint": work.models[chosen].fingerprint_,
         "versions": {"python": platform.python_version(), **versions(_LIBRARIES)},
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "timings": work.watch.seconds,
         "peak_memory_mb": peak_memory_mb(),
         "notes": work.notes,
     }
+
+
+def _public_config(config: CampaignFile) -> dict[str, Any]:
+    """The campaign file as plain JSON types: no limit is null, passwords are masked."""
+    content = config.model_dump(mode="json")
+    if content["decide"] is not None and not math.isfinite(content["decide"]["budget"]):
+        content["decide"]["budget"] = None
+    if content["campaign"]["database"] is not None:
+        content["campaign"]["database"] = mask_password(content["campaign"]["database"])
+    return content
 
 
 def _plain(params: dict[str, Any]) -> dict[str, Any]:

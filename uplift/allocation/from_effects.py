@@ -59,7 +59,8 @@ def allocate(
     min_roi, allow_harm
         See :func:`uplift.allocation.allocate_arrays`.
     model_fingerprint : str, optional
-        Text that identifies the fitted model in decision ids; default the model's name.
+        Text that identifies the fitted model in decision ids; default the effects' fingerprint, else the model's
+        name.
 
     Returns
     -------
@@ -103,7 +104,7 @@ def allocate(
         allow_harm=allow_harm,
         campaign=name,
         model=effects.model,
-        model_fingerprint=model_fingerprint,
+        model_fingerprint=model_fingerprint or effects.fingerprint or None,
     )
 
 

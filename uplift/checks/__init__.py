@@ -43,6 +43,7 @@ def check(
     Parameters
     ----------
     planned_shares : mapping of arm name to share, optional
+        Default: the planned shares of the arms (``[arms.NAME] share``).
         What the randomisation was set to, for all arms, summing to 1 (or to 100). Without it there is no
         sample-ratio test, only a hint when the shares are nearly, but not plausibly, equal.
     seed : int
@@ -91,7 +92,7 @@ def check(
     results = (
         check_rows(design),
         check_arms(design),
-        check_sample_ratio(design, planned_shares),
+        check_sample_ratio(design, planned_shares if planned_shares is not None else campaign.planned_shares),
         check_balance_smd(design),
         check_balance_classifier(design, max_rows=max_rows_for_classifier),
         check_chain_logic(design),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from uplift.cli.console import say, steps
-from uplift.cli.options import Overwrite, refuse_existing
+from uplift.cli.options import Overwrite, Seed, refuse_existing
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +58,7 @@ def allocate(
         float | None,
         typer.Option("--holdout", help="Share kept in control. Default: [decide].", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the holdout and of ties.")] = 0,
+    seed: Seed = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Decide who gets what within a budget, with a certificate of how good the plan is.
@@ -96,7 +96,7 @@ def allocate(
             margin=margin if margin is not None else decide.margin if decide else None,
             stage=stage or (decide.stage if decide else None),
             holdout=holdout if holdout is not None else decide.holdout if decide else 0.0,
-            seed=seed,
+            seed=seed if seed is not None else config.split.seed if config is not None else 0,
         )
         plan_file = plan.export(out, overwrite=overwrite)
         write_json(out.with_name(out.name + ".json"), plan.summary())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,15 @@ def find_files(source: Source, *, suffixes: tuple[str, ...] = PARQUET_SUFFIXES +
     )
 
 
-def read_table(source: Source, *, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(source: Source, *, columns: Sequence[str] | None = None, text: Sequence[str] = ()) -> pa.Table:
     """Read Parquet and CSV files (several, a glob, or a folder) into one table.
+
+    Parameters
+    ----------
+    columns : sequence of str, optional
+        Read only these.
+    text : sequence of str
+        Columns of CSV files that hold names: read as text, where only the empty cell is missing.
 
     Raises
     ------
@@ -58,7 +66,7 @@ def read_table(source: Source, *, columns: Sequence[str] | None = None) -> pa.Ta
         A file is missing, empty, truncated, of unknown type, or the files do not fit together.
     """
     files = find_files(source)
-    tables = [_read_one(file, columns) for file in files]
+    tables = [_read_one(file, columns, text) for file in files]
     if len(tables) == 1:
         return tables[0]
     try:
@@ -69,14 +77,14 @@ def read_table(source: Source, *, columns: Sequence[str] | None = None) -> pa.Ta
         ) from error
 
 
-def _read_one(file: Path, columns: Sequence[str] | None) -> pa.Table:
+def _read_one(file: Path, columns: Sequence[str] | None, text: Sequence[str]) -> pa.Table:
     name = file.name.lower()
     if file.stat().st_size == 0:
         raise CampaignError(f"{file} is empty (0 bytes); export it again.")
     if name.endswith(PARQUET_SUFFIXES):
         return _read_parquet(file, columns)
     if name.endswith(CSV_SUFFIXES):
-        return _read_csv(file, columns)
+        return _read_csv(file, columns, text)
     raise CampaignError(
         f"{file} is neither Parquet nor CSV (known endings: {', '.join(PARQUET_SUFFIXES + CSV_SUFFIXES)})."
     )
@@ -93,23 +101,68 @@ def _read_parquet(file: Path, columns: Sequence[str] | None) -> pa.Table:
         ) from error
 
 
-def _read_csv(file: Path, columns: Sequence[str] | None) -> pa.Table:
+def _read_csv(file: Path, columns: Sequence[str] | None, text: Sequence[str]) -> pa.Table:
+    delimiter = _delimiter(file)
+    table = _parse_csv(file, columns, delimiter, text=())
+    names = [name for name in text if name in table.column_names]
+    if names:
+        # Once more for the names alone: "007" is no number and "None" not missing there.
+        exact = _parse_csv(file, names, delimiter, text=names)
+        for name in names:
+            if not _says_the_same(table[name], exact[name]):
+                table = table.set_column(table.column_names.index(name), name, exact[name])
+    return table
+
+
+def _says_the_same(guessed: pa.ChunkedArray, exact: pa.ChunkedArray) -> bool:
+    """Whether the guessed type keeps every name apart: booleans, whole numbers without leading zeros, 1.0 for 1."""
+    import pyarrow.compute as pc
+
+    from uplift.hashing import as_text
+
+    if guessed.null_count != exact.null_count:
+        return False
+    if pa.types.is_boolean(guessed.type):
+        return True
+    if pa.types.is_floating(guessed.type):
+        exact = pc.replace_substring_regex(exact, r"\.0+$", "")
+    elif not pa.types.is_integer(guessed.type):
+        return False
+    text = as_text(guessed)
+    return bool(text.equals(as_text(exact)))
+
+
+def _parse_csv(file: Path, columns: Sequence[str] | None, delimiter: str, *, text: Sequence[str]) -> pa.Table:
     import pyarrow.csv as pacsv
 
-    delimiter = "\t" if ".tsv" in file.name.lower() else ","
     convert = pacsv.ConvertOptions(
         include_columns=None if columns is None else list(columns),
+        column_types={name: pa.string() for name in text},
         strings_can_be_null=True,
-        null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"],
+        quoted_strings_can_be_null=not text,
+        null_values=[""] if text else ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"],
     )
     try:
         return pacsv.read_csv(
             file, parse_options=pacsv.ParseOptions(delimiter=delimiter), convert_options=convert
         )
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
         raise CampaignError(
             f"{file} cannot be read as CSV ({_first_line(error)}); save it as UTF-8 with one header line."
         ) from error
+
+
+def _delimiter(file: Path) -> str:
+    """Comma, semicolon or tab: whichever the header line holds most of."""
+    import gzip
+
+    opener = gzip.open if file.name.lower().endswith(".gz") else open
+    try:
+        with opener(file, "rb") as handle:
+            header = handle.readline(1 << 20)
+    except (OSError, EOFError):
+        return ","
+    return max((",", ";", "\t"), key=lambda mark: header.count(mark.encode()))
 
 
 def read_database(database: str, sql: str) -> pa.Table:
@@ -144,9 +197,13 @@ def read_database(database: str, sql: str) -> pa.Table:
         engine = sqlalchemy.create_engine(database)
         with engine.connect() as connection:
             frame = pd.read_sql_query(sqlalchemy.text(sql), connection)
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"reading {database.split(':')[0]} needs a driver that is not installed ({_first_line(error)}); install it with pip."
+        ) from error
+    except (sqlalchemy.exc.SQLAlchemyError, pd.errors.DatabaseError) as error:
         raise CampaignError(
-            f"the query on {_without_password(database)} failed ({_first_line(error)})."
+            f"the query on {mask_password(database)} failed ({_first_line(error)})."
         ) from error
     return pa.Table.from_pandas(frame, preserve_index=False)
 
@@ -198,9 +255,17 @@ def from_pandas(frame: Any) -> pa.Table:
     return pa.table(columns)
 
 
-def _without_password(database: str) -> str:
-    head, at, tail = database.rpartition("@")
-    return f"{head.split('://')[0]}://...@{tail}" if at else database
+def mask_password(database: str) -> str:
+    """A database URL that may be shown: no password, no query parameters.
+
+    Examples
+    --------
+    >>> mask_password("postgresql://bob:secret@shop/db?password=x")
+    'postgresql://bob:***@shop/db?***'
+    """
+    head, mark, _ = database.partition("?")
+    masked = re.sub(r"(://[^/:@]*):.*@", r"\1:***@", head)
+    return masked + ("?***" if mark else "")
 
 
 def _first_line(error: BaseException) -> str:

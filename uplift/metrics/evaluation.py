@@ -124,8 +124,9 @@ class Evaluation:
     def to_metrics(self) -> dict[str, Any]:
         """The content of ``metrics.json``: plain JSON types, schema version 1."""
 
-        def cell(row: Any) -> dict[str, float]:
-            return {"value": float(row.value), "low": float(row.low), "high": float(row.high)}
+        def cell(row: Any) -> dict[str, float | None]:
+            numbers = {"value": float(row.value), "low": float(row.low), "high": float(row.high)}
+            return {key: None if np.isnan(number) else number for key, number in numbers.items()}
 
         ate: dict[str, Any] = {}
         row: Any
@@ -323,15 +324,19 @@ class _Pair:
         raw_draws = draws if plain is ranking else self._resample(plain)
         rows = []
         for metric, value in points.items():
-            se = float(np.std(self._one(metric, draws, raw_draws), ddof=1))
-            estimate = inference.normal_quantile(self.confidence) * se
+            se = inference.spread(self._one(metric, draws, raw_draws), wanted=self.draws)
+            if se == 0 and len(ranking.ends) > 1:
+                se = np.nan  # not one outcome where the metric looks: no spread is not no error
+            if np.isnan(se):
+                missing.append(f"no interval for {metric}: too few rows or outcomes in one of the groups")
+            reach = inference.normal_quantile(self.confidence) * se
             rows.append(
                 {
                     "metric": metric,
                     "value": float(value),
                     "se": se,
-                    "low": value - estimate,
-                    "high": value + estimate,
+                    "low": value - reach,
+                    "high": value + reach,
                 }
             )
         if calibrated:
@@ -351,15 +356,18 @@ class _Pair:
         rng = np.random.default_rng([self.random_state, 1])
         cuts = inference.slice_cuts(ranking)
         if self.comparison.cluster is not None:
-            return inference.resample_clusters(
-                ranking, cuts, self.comparison.cluster, draws=self.draws, rng=rng
+            return inference.usable(
+                inference.resample_clusters(ranking, cuts, self.comparison.cluster, draws=self.draws, rng=rng)
             )
-        return inference.resample(ranking.moments(cuts), draws=self.draws, rng=rng)
+        return inference.usable(inference.resample(ranking.moments(cuts), draws=self.draws, rng=rng))
 
     def _predicted(self, tau: np.ndarray) -> dict[str, Any]:
         w = np.ones(len(tau)) if self.comparison.weight is None else self.comparison.weight
         mean = float(np.sum(w * tau, dtype=np.float64) / np.sum(w))
-        se = float(np.sqrt(np.sum((w * (tau - mean)) ** 2, dtype=np.float64)) / np.sum(w))
+        influence = w * (tau - mean) / np.sum(w)
+        if self.comparison.cluster is not None:
+            influence = np.bincount(self.comparison.cluster, influence)
+        se = float(np.sqrt(np.sum(influence**2, dtype=np.float64)))
         reach = inference.normal_quantile(self.confidence) * se
         return {"metric": "predicted_ate", "value": mean, "se": se, "low": mean - reach, "high": mean + reach}
 
@@ -385,8 +393,9 @@ class _Pair:
         z = inference.normal_quantile(self.confidence)
         rows = []
         for index, (start, end) in enumerate(zip(starts, cuts, strict=True)):
-            if (m.w[:, index] <= 0).any():
-                continue
+            arms = ranking.treated[start:end]
+            if min(int(arms.sum()), len(arms) - int(arms.sum())) < 2:
+                continue  # one row has no spread: no interval, so no bar
             mean = m.wy[:, index] / m.w[:, index]
             # Hajek variance of each arm's mean: sum w^2 (y - mean)^2 / (sum w)^2.
             spread = m.wwyy[:, index] - 2 * mean * m.wwy[:, index] + mean**2 * m.ww[:, index]

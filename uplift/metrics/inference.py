@@ -60,6 +60,38 @@ def resample_clusters(
     return Cells(n[:, 1], n[:, 0], y[:, 1], y[:, 0])
 
 
+def usable(draws: Cells) -> Cells:
+    """Resamples in which both groups have rows left (tiny groups can vanish)."""
+    n_t, n_c, *_ = draws.totals
+    keep = (n_t > 0) & (n_c > 0)
+    return draws if keep.all() else Cells(draws.n_t[keep], draws.n_c[keep], draws.y_t[keep], draws.y_c[keep])
+
+
+def spread(values: np.ndarray, *, wanted: int) -> float:
+    """Standard error from resampled values: half the distance of the 2.5 % and 97.5 % points over 1.96.
+
+    For a normal metric that is the standard deviation; a ratio whose denominator comes near zero in a few
+    resamples does not blow it up.
+
+    Parameters
+    ----------
+    values : ndarray [draw]
+        NaN where the metric is not defined.
+    wanted : int
+        Resamples that were asked for.
+
+    Returns
+    -------
+    float
+        NaN when the metric is defined in less than nine tenths of the resamples: there is no interval then.
+    """
+    found = values[np.isfinite(values)]
+    if len(found) < 0.9 * wanted:
+        return float("nan")
+    low, high = np.quantile(found, [0.025, 0.975])
+    return float((high - low) / (2 * normal_quantile(0.95)))
+
+
 def normal_quantile(confidence: float) -> float:
     """Two-sided standard normal quantile, 1.96 for 0.95."""
     from statistics import NormalDist

@@ -10,7 +10,7 @@ import numpy as np
 from uplift.arms import SEND, VALUE_STAGE, CostRule
 from uplift.campaign import Campaign
 from uplift.errors import EvaluationError
-from uplift.metrics.average import Estimate, compare, difference_in_means
+from uplift.metrics.average import Comparison, Estimate, compare, difference_in_means
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def policy_value(
         size = int(given.sum())
         value = margin * size * estimate.value
         se = abs(margin) * size * estimate.se
-        paid = size * _mean_cost(part, code, (costs or {}).get(arm))
+        paid = size * _mean_cost(part, comparison, (costs or {}).get(arm))
         arms[arm] = {"rows": size, "value": value, "se": se, "cost": paid}
         total, variance, cost = total + value, variance + se**2, cost + paid
     overall = Estimate.normal(total, float(np.sqrt(variance)), confidence)
@@ -131,12 +131,15 @@ def policy_value(
     )
 
 
-def _mean_cost(part: Campaign, code: int, rule: CostRule | None) -> float:
-    """Mean cost per row of the rows that really received the arm."""
+def _mean_cost(part: Campaign, comparison: Comparison, rule: CostRule | None) -> float:
+    """Mean cost per row under the arm, from the rows that received it, weighted by the design like the value."""
     if rule is None:
         return 0.0
-    received = part.arm_codes == code
     if rule.on == SEND:
         return float(rule.amount or 0.0)
-    outcome = part.outcome(rule.on)[received].astype(np.float64)
-    return float(outcome.mean() * ((rule.share if rule.on == VALUE_STAGE else rule.amount) or 0.0))
+    received = comparison.treated
+    weight = None if comparison.weight is None else comparison.weight[received]
+    events = part.outcome(rule.on)[comparison.rows[received]].astype(np.float64)
+    return float(
+        np.average(events, weights=weight) * ((rule.share if rule.on == VALUE_STAGE else rule.amount) or 0.0)
+    )

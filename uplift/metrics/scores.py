@@ -8,7 +8,8 @@ and N_C control rows with outcome sums Y_T and Y_C, and totals n_T, n_C, n,
 - V3 = Y_T / N_T - Y_C / N_C,
 - V4 = Y_T / n_T - Y_C / n_C (per customer; the headline).
 
-All functions accept leading resampling dimensions [..., group] and return [...].
+All functions accept leading resampling dimensions [..., group] and return [...]. A metric that is not defined is an
+error; a *resample* in which it is not defined is NaN, for `inference.spread` to leave out.
 """
 
 from __future__ import annotations
@@ -110,12 +111,14 @@ def uplift_at(cells: Cells, share: float) -> np.ndarray:
         return (before + part * (np.take_along_axis(sums, at, -1) - before))[..., 0]
 
     n_t, n_c, y_t, y_c = (top(sums) for sums in (cells.n_t, cells.n_c, cells.y_t, cells.y_c))
-    if np.any(n_t <= 0) or np.any(n_c <= 0):
-        empty = "treated" if np.any(n_t <= 0) else "control"
+    defined = (n_t > 0) & (n_c > 0)
+    if defined.ndim == 0 and not defined:
+        empty = "treated" if n_t <= 0 else "control"
         raise EvaluationError(
             f"the top {share:.0%} of the ranking holds no {empty} rows; choose a larger share."
         )
-    return y_t / n_t - y_c / n_c
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(defined, y_t / n_t - y_c / n_c, np.nan)[()]
 
 
 def _perfect_qini(cells: Cells) -> Cells:
@@ -143,8 +146,9 @@ def _perfect_uplift(cells: Cells) -> Cells:
 
 
 def _normalised(actual: np.ndarray, perfect: np.ndarray) -> np.ndarray:
-    if np.any(perfect == 0):
+    if np.ndim(perfect) == 0 and perfect == 0:
         raise EvaluationError(
             "the outcome is constant, so even a perfect ranking gains nothing; the normalised metric is not defined."
         )
-    return actual / perfect
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(perfect == 0, np.nan, actual / perfect)[()]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -38,6 +40,9 @@ class UpliftModel(ABC):
         How features become numbers.
     arms_, stages_ : tuple of str
         Arms (control first) and stages of the training campaign.
+    fingerprint_ : str
+        SHA-256 of what went into the fit: model, parameters, training data. The same inputs give the same
+        decision ids.
     """
 
     name: ClassVar[str]
@@ -47,6 +52,7 @@ class UpliftModel(ABC):
     schema_: FeatureSchema
     arms_: tuple[str, ...]
     stages_: tuple[str, ...]
+    fingerprint_: str
 
     # ---------------------------------------------------------------- the interface
 
@@ -85,6 +91,7 @@ class UpliftModel(ABC):
         except BaseException:
             del self.stages_
             raise
+        self.fingerprint_ = self._fingerprint(campaign)
         return self
 
     def predict(self, campaign: Campaign) -> Effects:
@@ -106,7 +113,15 @@ class UpliftModel(ABC):
             raise ModelError(
                 f"model {self.name!r} was trained on the stages {' -> '.join(self.stages_)}, not {' -> '.join(campaign.stages)}; train it on this campaign."
             )
-        return self._predict(campaign)
+        return replace(self._predict(campaign), fingerprint=self.fingerprint_)
+
+    def _fingerprint(self, campaign: Campaign) -> str:
+        inputs = {
+            "model": self.name,
+            "params": json.loads(json.dumps(self.get_params(), default=str)),
+            "data": campaign.fingerprint(),
+        }
+        return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
     @abstractmethod
     def _fit(self, campaign: Campaign, validation: Campaign | None) -> None:
@@ -167,6 +182,7 @@ class UpliftModel(ABC):
                     "params": self.get_params(),
                     "arms": list(self.arms_),
                     "stages": list(self.stages_),
+                    "fingerprint": self.fingerprint_,
                     "schema": self.schema_.to_dict(),
                     "state": state,
                 },
@@ -191,6 +207,7 @@ class UpliftModel(ABC):
         model.schema_ = FeatureSchema.from_dict(content["schema"])
         model.arms_ = tuple(content["arms"])
         model.stages_ = tuple(content["stages"])
+        model.fingerprint_ = content["fingerprint"]
         try:
             model._load(Path(folder), content["state"])
         except (OSError, KeyError, ValueError, TypeError) as error:
@@ -239,7 +256,7 @@ def read_model_file(folder: str | os.PathLike[str]) -> dict[str, Any]:
         ) from None
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} cannot be read ({error}); fit and save the model again.") from error
-    required = {"format_version", "model", "params", "arms", "stages", "schema", "state"}
+    required = {"format_version", "model", "params", "arms", "stages", "fingerprint", "schema", "state"}
     if not isinstance(content, dict) or not required <= content.keys():
         raise ModelError(f"{path} is not a saved model; fit and save it again.")
     if content["format_version"] > FORMAT_VERSION:
