@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -99,3 +99,27 @@ def make_case(*, rows: int = 4_000, hostile: bool = False, seed: int = 0) -> Cas
         "notes": [f"a note about {feature}"],
     }  # fmt: skip
     return Case(campaign, evaluation, plan.with_policy_value(value.to_dict()), checks, run)
+
+
+def without_intervals(case: Case) -> Case:
+    """The same results as if the last arm were too small for any interval: values stay, their ends are NaN."""
+    evaluation, small = case.evaluation, case.evaluation.arms[-1]
+
+    def blank(frame: pd.DataFrame) -> pd.DataFrame:
+        ends = [column for column in ("se", "low", "high") if column in frame.columns]
+        frame = frame.copy()
+        frame.loc[frame["arm"] == small, ends] = np.nan
+        return frame
+
+    nothing = np.full_like(next(iter(evaluation.curves.values())).share, np.nan)
+    ends = dict.fromkeys(("gain_low", "gain_high", "lift_low", "lift_high"), nothing)
+    curves = {
+        key: replace(curve, **ends) if key[2] == small else curve for key, curve in evaluation.curves.items()
+    }
+    bare = replace(
+        evaluation, scores=blank(evaluation.scores), ate=blank(evaluation.ate), rates=blank(evaluation.rates),
+        groups=blank(evaluation.groups), curves=curves, notes=("no interval for qini_per_capita",),
+    )  # fmt: skip
+    measured = {**(case.plan.policy_value or {}), "low": None, "high": None, "se": None}
+    measured["arms"] = {arm: {**part, "se": float("nan")} for arm, part in measured["arms"].items()}
+    return replace(case, evaluation=bare, plan=case.plan.with_policy_value(measured))

@@ -11,8 +11,8 @@ import pytest
 from uplift.campaign import Campaign
 from uplift.errors import MissingDependencyError, ModelError
 from uplift.models.classical import boosting
-from uplift.models.classical.weights import sample_weights
 from uplift.models.registry import load_model, make_model, model_class
+from uplift.models.row_weights import row_weights
 
 MODELS = {
     "lightgbm_t": {},
@@ -353,6 +353,7 @@ def confounded(n: int = 6000, seed: int = 1) -> pd.DataFrame:
         "lightgbm_s",
         "sklift_two_models",
         "sklift_class_transformation",
+        "causalml_x",
         "causalml_uplift_forest",
     ],
 )
@@ -368,18 +369,45 @@ def test_unequal_randomisation_does_not_look_like_an_effect(name, role):
     assert abs(fixed) < 0.05
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_sampling_weights_reach_the_effects_of_every_model_and_stage(name):
+    """The coupon works on regulars only, who are four fifths of the sample and a fifth of all customers."""
+    rng = np.random.default_rng(0)
+    n = 8000
+    regular, sent = rng.random(n) < 0.8, rng.integers(0, 2, n)
+    bought = rng.random(n) < 0.2 + 0.4 * regular * sent
+    frame = pd.DataFrame({"x": rng.normal(size=n), "sent": sent, "buy": bought.astype(int)})
+    frame["gmv"] = bought * rng.normal(10.0, 1.0, n)
+    frame["w"] = np.where(regular, 0.25, 4.0)
+    campaign = Campaign.from_frame(
+        frame, treatment="sent", control=0, chain=["buy"], value="gmv", weight="w", features=["x"]
+    )
+    effects = small(name, n_estimators=20, **({} if "forest" in name else {"learning_rate": 0.2})).fit(
+        campaign
+    )
+    effects = effects.predict(campaign)
+    treated = sent == 1
+    for stage, unweighted in (("buy", 0.32), ("value", 3.2)):
+        outcome = campaign.outcome(stage)
+        truth = np.average(outcome[treated], weights=frame.w[treated]) - np.average(
+            outcome[~treated], weights=frame.w[~treated]
+        )
+        assert truth < 0.4 * unweighted
+        assert effects.tau(stage, "1").mean() == pytest.approx(truth, abs=0.1 * unweighted), stage
+
+
 def test_row_weights_are_the_sampling_weight_times_the_stabilised_propensity():
     frame = confounded()
     frame["w"] = np.where(frame.x > 0, 3.0, 1.0)
     roles = {"treatment": "sent", "control": 0, "chain": ["buy"], "features": ["x"]}
-    assert sample_weights(Campaign.from_frame(frame, **roles)) is None
-    plain = sample_weights(Campaign.from_frame(frame, weight="w", **roles))
+    assert row_weights(Campaign.from_frame(frame, **roles)) is None
+    plain = row_weights(Campaign.from_frame(frame, weight="w", **roles)).values
     np.testing.assert_allclose(plain, frame.w / frame.w.mean())
-    both = sample_weights(Campaign.from_frame(frame, weight="w", propensity="p", **roles))
+    both = row_weights(Campaign.from_frame(frame, weight="w", propensity="p", **roles)).values
     share = np.average(frame.sent, weights=frame.w)
     expected = frame.w * np.where(frame.sent == 1, share, 1 - share) / frame.p
     np.testing.assert_allclose(both, expected / expected.mean())
-    strata = sample_weights(Campaign.from_frame(frame, strata=["wave"], **roles))
+    strata = row_weights(Campaign.from_frame(frame, strata=["wave"], **roles)).values
     # Within the reweighted rows, every arm has the same share of each wave.
     waves = [np.average(frame.wave[frame.sent == arm], weights=strata[frame.sent == arm]) for arm in (0, 1)]
     assert waves[0] == pytest.approx(waves[1], abs=1e-12)
@@ -440,11 +468,12 @@ def test_an_arm_without_rows_is_named(three_arms):
 @pytest.mark.parametrize(
     ("name", "params", "message"),
     [
-        ("lightgbm_t", {"num_leaves": 1}, "LightGBM refuses"),
-        ("lightgbm_s", {"n_estimators": 0}, "n_estimators is 0"),
+        ("lightgbm_t", {"num_leaves": 1}, "num_leaves is 1; it must be a whole number from 2"),
+        ("lightgbm_s", {"n_estimators": 0}, "n_estimators is 0; it must be a whole number >= 1"),
         ("lightgbm_s", {"value_objective": "twedie"}, "did you mean 'tweedie'"),
         ("sklift_two_models", {"method": "vanila"}, "did you mean 'vanilla'"),
-        ("causalml_uplift_forest", {"criterion": "XY"}, "causalml refuses"),
+        ("causalml_uplift_forest", {"criterion": "XY"}, "criterion is 'XY'; choose from: KL, ED"),
+        ("causalml_uplift_forest", {"max_features": 1.5}, "max_features is 1.5.*'sqrt', or left out"),
     ],
 )
 def test_wrong_parameters_are_refused_in_one_sentence(name, params, message, three_arms):

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 
 from uplift.models.ecup.criterion import mean_qini, qini_per_capita
-from uplift.models.ecup.loss import chain_log_probabilities, stage_losses, value_loss
+from uplift.models.ecup.loss import chain_log_probabilities, stage_losses
 from uplift.models.ecup.selection import Candidate, EpochSelection
-from uplift.models.ecup.value import ValueHead
+from uplift.models.ecup.value import LognormalHead, SquaredErrorHead
 
 logit = st.floats(-25, 25, width=32)
 
@@ -103,20 +103,11 @@ def test_conditional_space_trains_each_stage_on_the_rows_that_reached_the_one_be
 @pytest.mark.parametrize("space", ["entire", "conditional"])
 def test_weight_two_is_a_row_twice(space: str) -> None:
     logits, outcomes = torch.randn(6, 2, generator=torch.Generator().manual_seed(1)), chain(1, 6, 2).float()
-    parameters, target = (
-        torch.randn(6, 2, generator=torch.Generator().manual_seed(2)),
-        torch.linspace(-1, 1, 6),
-    )
-    observed = outcomes[:, 1]
     twice = torch.tensor([0, 0, 1, 2, 3, 4, 5])
     weights = torch.tensor([2.0, 1, 1, 1, 1, 1]) * 6 / 7
     torch.testing.assert_close(
         stage_losses(logits, outcomes, weights=weights, space=space).mean(0),  # type: ignore[arg-type]
         stage_losses(logits[twice], outcomes[twice], space=space).mean(0),  # type: ignore[arg-type]
-    )
-    torch.testing.assert_close(
-        value_loss(parameters, target, observed, weights=weights).mean(),
-        value_loss(parameters[twice], target[twice], observed[twice]).mean(),
     )
 
 
@@ -124,7 +115,7 @@ def test_weight_two_is_a_row_twice(space: str) -> None:
 
 
 def test_value_loss_is_the_lognormal_likelihood() -> None:
-    head = ValueHead(4, generator=torch.Generator().manual_seed(0))
+    head = LognormalHead(4, generator=torch.Generator().manual_seed(0))
     value = torch.tensor([3.0, 20.0, 55.0, 7.0])
     head.start_at(value)
     parameters = head(torch.randn(4, 4, generator=torch.Generator().manual_seed(1)))
@@ -133,12 +124,11 @@ def test_value_loss_is_the_lognormal_likelihood() -> None:
     exact = -torch.distributions.LogNormal(head.log_mean + head.log_scale * loc, spread).log_prob(value)
     # Constants of the change of variables, which no parameter moves.
     constant = value.log() + head.log_scale.log() + 0.5 * torch.log(torch.tensor(2 * torch.pi))
-    ours = value_loss(parameters, head.standardise(value), torch.ones(4))
-    torch.testing.assert_close(ours, exact - constant)
+    torch.testing.assert_close(head.losses(parameters, value), exact - constant)
 
 
 def test_expected_value_is_the_lognormal_mean_and_capped_at_the_largest_seen() -> None:
-    head = ValueHead(4, generator=torch.Generator().manual_seed(0))
+    head = LognormalHead(4, generator=torch.Generator().manual_seed(0))
     values = torch.distributions.LogNormal(3.0, 0.5).icdf(torch.linspace(0.0005, 0.9995, 4000))
     head.start_at(values)
     start = torch.tensor([[0.0, 0.0]])
@@ -146,7 +136,27 @@ def test_expected_value_is_the_lognormal_mean_and_capped_at_the_largest_seen() -
     far = torch.tensor([[1e4, 0.4], [-1e4, -0.4]])
     assert float(head.mean(far)[0]) == pytest.approx(float(values.max()), rel=1e-5)
     assert float(head.mean(far)[1]) == 0.0
-    assert float(head.standardise(torch.tensor([0.0]))) == 0.0
+
+
+def test_squared_error_is_least_at_the_mean_whatever_the_sign_and_the_scale() -> None:
+    for offset, factor in ((0.0, 1.0), (-50.0, 3.0), (1e6, 0.5), (-7.0, 0.0)):
+        values = offset + factor * torch.tensor([-8.0, -4.0, 0.0, 0.0, 27.0])
+        head = SquaredErrorHead(4, generator=torch.Generator().manual_seed(0))
+        head.start_at(values)
+        loc = torch.zeros(5, 1, requires_grad=True)
+        (slope,) = torch.autograd.grad(head.losses(loc, values).mean(), loc)
+        assert abs(float(slope.sum())) < 1e-3
+        assert float(head.mean(torch.zeros(1, 1))) == pytest.approx(float(values.mean()), rel=1e-6)
+
+
+def test_signed_values_are_kept_within_those_seen_and_calibrated_by_a_shift() -> None:
+    head = SquaredErrorHead(4, generator=torch.Generator().manual_seed(0))
+    head.start_at(torch.tensor([-8.0, -4.0, 3.0]))
+    parameters = torch.tensor([[-1e4], [0.0], [1e4]])
+    assert head.mean(parameters).tolist() == [-8.0, -3.0, 3.0]
+    # The ratio of these means is negative: a factor in place of the shift would turn the order round.
+    head.calibrate(torch.tensor(-2.0), torch.tensor(1.0))
+    assert head.mean(parameters).tolist() == [-11.0, -6.0, 0.0]
 
 
 # ---------------------------------------------------------------- criterion

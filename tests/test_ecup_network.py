@@ -20,7 +20,7 @@ PAPER: dict[str, Any] = {
     "cardinalities": (4, 9),
     "arms": 4,
     "stages": 2,
-    "value": False,
+    "value": None,
     "embedding_dim": 16,
     "attention_dim": 16,
     "bit_level": "d",
@@ -38,17 +38,17 @@ PAPER: dict[str, Any] = {
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"stages": 1},
-    {"stages": 3, "value": True},
+    {"stages": 3, "value": "lognormal"},
     {"numeric_fields": 0},
     {"cardinalities": ()},
     {"attention_dim": 8, "bit_level": "f*d"},
     {"hidden": (32,)},
     {"hidden": (32, 32), "share_gates": True},
     {"tenet": False},
-    {"taenet": False, "value": True},
+    {"taenet": False, "value": "mse"},
     {"tau_units": 1},
     {"stop_gradient": False},
-    {"share_tower": False, "value": True},
+    {"share_tower": False, "value": "lognormal"},
     {"share_tower": False, "taenet": False},
 ]
 
@@ -386,9 +386,9 @@ def test_without_tenet_features_do_not_adapt_to_the_treatment() -> None:
 
 def test_building_and_running_leaves_the_global_random_state_and_threads_alone() -> None:
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    network = build(value=True)
+    network = build(value="lognormal")
     network.all_arms(*features(network))
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
-    again = build(value=True)
+    again = build(value="lognormal")
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))

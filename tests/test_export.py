@@ -84,6 +84,22 @@ def test_formulas_are_disarmed_only_on_request(tmp_path: Path) -> None:
     assert safe["expected_value"].tolist() == [1.0, 2.0, -3.0]
 
 
+def test_real_plans_can_be_disarmed(plan: object, tmp_path: Path) -> None:
+    export_allocation(plan, tmp_path / "safe.csv", spreadsheet_safe=True)
+    frame = plan.to_frame()
+    frame["unit"] = "-" + frame["unit"]
+    table = pa.Table.from_pandas(frame, preserve_index=False).cast(
+        pa.schema([(n, pa.large_string() if n == "unit" else t) for n, t in _types(frame).items()])
+    )
+    export_table(table, tmp_path / "large.csv", spreadsheet_safe=True)
+    assert pd.read_csv(tmp_path / "large.csv")["unit"].str.startswith("'-").all()
+
+
+def _types(frame: pd.DataFrame) -> dict[str, pa.DataType]:
+    schema = pa.Table.from_pandas(frame, preserve_index=False).schema
+    return dict(zip(schema.names, schema.types, strict=True))
+
+
 def test_a_failed_write_leaves_the_old_file(
     plan: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

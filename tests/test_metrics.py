@@ -335,6 +335,15 @@ def test_policy_value_of_treating_everybody_is_the_average_effect(toy: Campaign)
     assert (nobody.value, nobody.se, nobody.cost) == (0.0, 0.0, 0.0)
 
 
+def test_a_scaled_policy_value_is_the_same_per_customer(toy: Campaign) -> None:
+    value = policy_value(toy, np.full(toy.n_rows, 1), stage="buy", margin=10.0)
+    doubled = value.scaled(2.0)
+    for name in ("value", "low", "high", "se", "cost"):
+        assert getattr(doubled, name) == 2 * getattr(value, name)
+    assert doubled.rows == value.rows
+    assert doubled.arms["coupon_5"]["value"] == 2 * value.arms["coupon_5"]["value"]
+
+
 def test_policy_value_agrees_with_the_simulators_truth() -> None:
     from uplift import simulate
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +28,78 @@ def test_constructors_store_and_clone(name: str) -> None:
         model.predict(None)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="not fitted"):
         model.save("nowhere")
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_every_parameter_of_every_model_is_checked(name: str) -> None:
+    """Something that no parameter may be is refused by name and value, in one sentence, before any data are seen."""
+    params = make_model(name).get_params()
+    assert set(model_class(name).rules) == set(params)
+    for parameter, default in params.items():
+        for wrong in (object(), {}, float("nan"), b"x", "fast" if not isinstance(default, str) else 3):
+            with pytest.raises(ModelError, match=f"^model '{name}': {parameter} is ") as caught:
+                make_model(name, **{parameter: wrong})
+            assert "\n" not in str(caught.value)
+            assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
+        ("lightgbm_t", {"n_estimators": "x"}, "n_estimators is 'x'; it must be a whole number >= 1"),
+        ("ecup", {"learning_rate": "fast"}, "learning_rate is 'fast'; it must be a finite number > 0"),
+        ("ecup", {"hidden": [64, 2.5]}, r"hidden is \[64, 2.5\]; it must be a list of one or more entries, each a whole"),
+        ("response", {"learning_rate": True}, r"it must be a number in \(0, 1\]"),
+        ("random", {"random_state": 2**31}, "a whole number from 0 to 2,147,483,647"),
+    ],
+)  # fmt: skip
+def test_a_wrong_parameter_is_refused_however_it_got_there(
+    toy: Campaign, name: str, params: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        make_model(name, **params)
+    with pytest.raises(ModelError, match=message):
+        model_class(name)(**params).fit(toy)
+    with pytest.raises(ModelError, match=message):
+        make_model(name).set_params(**params).fit(toy)
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_numbers_from_numpy_are_numbers(toy: Campaign, tmp_path: Path, name: str) -> None:
+    quick = {
+        "ecup": {
+            "max_epochs": 1,
+            "hidden": (16,),
+            "embedding_dim": 4,
+            "learning_rate": 0.5,
+            "share_gates": True,
+        },
+        "causalml_uplift_forest": {"n_estimators": 2, "max_depth": 2, "max_features": 0.5},
+        "random": {},
+    }.get(name, {"n_estimators": 2, "learning_rate": 0.5})
+    plain: dict[str, Any] = {"random_state": 1, **quick}
+    kinds = {int: np.int64, float: np.float32, bool: np.bool_, tuple: np.array}
+    model = make_model(name, **{key: kinds[type(value)](value) for key, value in plain.items()}).fit(toy)
+    model.save(tmp_path / "model")
+    saved = json.loads((tmp_path / "model" / "model.json").read_text())["params"]
+    assert {key: saved[key] for key in plain} == json.loads(json.dumps(plain))
+    expected = make_model(name, **plain).fit(toy)
+    for found in (model, model_class(name).load(tmp_path / "model")):
+        np.testing.assert_array_equal(found.predict(toy).tau_all, expected.predict(toy).tau_all)
+
+
+@pytest.mark.parametrize("name", ["ecup", "lightgbm_s", "causalml_uplift_forest"])
+def test_saved_files_are_readable_like_any_other_file(toy: Campaign, tmp_path: Path, name: str) -> None:
+    quick = {"max_epochs": 1} if name == "ecup" else {"n_estimators": 2}
+    before = os.umask(0o022)
+    try:
+        folder = make_model(name, **quick).fit(toy).save(tmp_path / "model")
+        assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+        os.umask(0o027)
+        folder = make_model(name, **quick).fit(toy).save(tmp_path / "private")
+        assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o640}
+    finally:
+        os.umask(before)
 
 
 def test_an_interrupted_fit_leaves_no_model(toy: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +158,11 @@ def test_damaged_models_are_refused(toy: Campaign, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not 'ecup'"):
         model_class("ecup").load(folder)
     text = (folder / "model.json").read_text()
+    content = json.loads(text)
+    for params, message in (({"n_trees": 3}, "damaged"), ({"n_estimators": "3"}, "n_estimators is '3'")):
+        (folder / "model.json").write_text(json.dumps({**content, "params": params}))
+        with pytest.raises(ModelError, match=message):
+            load_model(folder)
     (folder / "model.json").write_text(text[: len(text) // 2])
     with pytest.raises(ModelError, match="cannot be read"):
         load_model(folder)

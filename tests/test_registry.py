@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from uplift.models.registry import (
     DEFAULT_MODELS,
     MODEL_NAMES,
     REFERENCES,
+    check_available,
     list_models,
     load_model,
     make_model,
@@ -77,6 +79,7 @@ def test_a_folder_without_a_known_model_is_refused(tmp_path):
         "params": {},
         "arms": [],
         "stages": [],
+        "fingerprint": "",
         "schema": {},
     }
     (tmp_path / "model.json").write_text(json.dumps({**content, "state": {}}))
@@ -100,3 +103,65 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklift", None)
     assert "scikit-uplift is not installed" in (model_card("sklift_two_models").unavailable() or "")
     assert model_card("random").unavailable() is None
+
+
+def test_every_model_can_be_fitted_here():
+    check_available(MODEL_NAMES)
+    with pytest.raises(ModelError, match="unknown model 'xgboost'"):
+        check_available(["xgboost"])
+
+
+def test_a_broken_peer_is_noticed_before_any_fit_although_it_is_installed(tmp_path):
+    """And making a model does not look for it: a saved one must load without its peer."""
+    (tmp_path / "causalml").mkdir()
+    (tmp_path / "causalml" / "__init__.py").write_text("raise RuntimeError('compiled for another numpy')\n")
+    code = (
+        "from uplift.errors import MissingDependencyError\n"
+        "from uplift.models.registry import check_available, make_model, model_card\n"
+        "assert model_card('causalml_x').unavailable() is None\n"
+        "for name in ('causalml_x', 'causalml_uplift_forest'):\n"
+        "    make_model(name)\n"
+        "    try:\n"
+        "        check_available(['random', name, 'ecup'])\n"
+        "    except MissingDependencyError as error:\n"
+        "        assert name in str(error) and 'compiled for another numpy' in str(error), error\n"
+        "    else:\n"
+        "        raise SystemExit(name)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("ecup", "torch"),
+        ("lightgbm_t", "lightgbm"),
+        ("response", "lightgbm"),
+        ("sklift_two_models", "sklift.models"),
+    ],
+)
+def test_a_missing_library_is_one_sentence(name, module):
+    code = (
+        f"import sys; sys.modules[{module!r}] = None\n"
+        "from uplift.errors import MissingDependencyError\n"
+        "from uplift.models.registry import check_available\n"
+        "try:\n"
+        f"    check_available(['random', {name!r}])\n"
+        "except MissingDependencyError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "install it with" in done.stdout
+
+
+def test_cards_say_that_every_model_uses_weights_propensities_and_strata():
+    """tests/test_classical.py and tests/test_ecup_model.py show that they do."""
+    for card in list_models():
+        assert all(word in card.propensity for word in ("sampling weights", "propensities", "strata")), (
+            card.name
+        )

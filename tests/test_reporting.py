@@ -7,6 +7,7 @@ import html
 import json
 import math
 import re
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ import plotly.graph_objects as go
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reporting_case import HOSTILE, Case, make_case
+from reporting_case import HOSTILE, MARGIN, Case, make_case, without_intervals
 
+from uplift.allocation import allocate
 from uplift.campaign import Campaign
+from uplift.effects import Effects
 from uplift.errors import EvaluationError, OutputError, UpliftError
 from uplift.reporting import (
     allocation_figure,
@@ -33,12 +36,18 @@ from uplift.reporting import (
     uplift_figure,
 )
 from uplift.reporting import numbers as shown
+from uplift.reporting.decision import decision
 from uplift.reporting.effects_in_context import average_effects, chain_parts
 from uplift.reporting.embed import plain, script_json
+from uplift.reporting.measured import measured
+from uplift.reporting.names import Names
+from uplift.reporting.next_steps import commands, missing_decision
 from uplift.reporting.page import render
+from uplift.reporting.plan_words import plan_numbers, plan_sentences, unspent
 from uplift.reporting.reproduce import public
+from uplift.reporting.soundness import light, shown_status
 from uplift.reporting.theme import label, labels, model_marks
-from uplift.reporting.verdict import decision, plan_sentences
+from uplift.reporting.verdict import effect_sentence, other_arm_sentence
 
 
 @pytest.fixture(scope="module")
@@ -308,14 +317,17 @@ def test_ids_are_unique_and_every_link_resolves(page: str) -> None:
 
 def test_cells_carry_the_exact_numbers(case: Case, page: str) -> None:
     cells = read(page).cells
-    effects = [float(row[3]["data-value"]) for row in cells["table-effects"][1:]]
+    effects = [float(row[2]["data-value"]) for row in cells["table-effects"][1:]]
     assert effects == list(case.evaluation.ate["value"])
     metrics = list(dict.fromkeys(case.evaluation.scores["metric"]))
     rows = cells["table-scores"][1:]
     assert len(rows) == 2 * len(case.evaluation.stages) * len(case.evaluation.models)
     exact = case.evaluation.scores.set_index(["model", "stage", "arm", "metric"])["value"]
+    names = Names.of(case.campaign, case.run)
+    stages = {names.stage(stage): stage for stage in case.evaluation.stages}
+    arms = {names.arm(arm): arm for arm in case.evaluation.arms}
     for row in rows:
-        key = (row[0]["data-value"], row[1]["data-value"], row[2]["data-value"])
+        key = (row[0]["data-value"], stages[row[1]["data-value"]], arms[row[2]["data-value"]])
         for cell, metric in zip(row[3:], metrics, strict=True):
             if (*key, metric) in exact.index:
                 assert float(cell["data-value"]) == exact[(*key, metric)]
@@ -343,7 +355,7 @@ def test_verdict_says_when_the_measured_interval_includes_zero(case: Case) -> No
         {**case.plan.policy_value, "value": 3.0, "low": -5.0, "high": 11.0}
     )
     text = " ".join(read(render(case.campaign, case.evaluation, doubtful)).text)
-    assert "the interval includes zero, so these data do not show that the plan gains anything" in text
+    assert "The interval includes zero: these data do not show that the plan gains anything" in text
     harmful = case.plan.with_policy_value(
         {**case.plan.policy_value, "value": -9.0, "low": -12.0, "high": -6.0}
     )
@@ -418,6 +430,247 @@ def test_hostile_names_stay_text_everywhere() -> None:
             *spec["layout"]["yaxis"].get("ticktext", []),
         ]:
             assert "<" not in text.removeprefix("<b>").removesuffix("</b>"), key
+
+
+# -------------------------------------------------------------------- what the words promise
+
+
+def words(page: str) -> str:
+    return " ".join(" ".join(read(page).text).split())
+
+
+def test_expected_and_measured_value_are_for_the_same_customers(case: Case) -> None:
+    found = case.plan.policy_value
+    assert found is not None
+    money = ("value", "low", "high", "se", "cost")
+    fourth = {key: number / 4 if key in money else number for key, number in found.items()} | {
+        "rows": 1_000,
+        "matched_rows": 340,
+    }
+    scaled = {
+        **found,
+        "rows": 1_000,
+        "matched_rows": 340,
+        "population": "test part, scaled to the audience",
+        "scale": 4.0,
+    }
+    for estimate in (scaled, fourth):
+        plan = case.plan.with_policy_value(estimate)
+        seen = measured(plan)
+        assert seen is not None
+        assert seen.value == pytest.approx(found["value"])
+        assert seen.high == pytest.approx(found["high"])
+        assert seen.cost == pytest.approx(found["cost"])
+    page = render(case.campaign, case.evaluation, plan, run=case.run)
+    said = words(page)
+    assert (
+        said.count("measured on 1,000 test customers, scaled to 4,000") == 2
+    )  # the card and the table's heading
+    assert "1,000 test customers and scaled to the plan's 4,000" in said
+    assert "rests on the 340 test customers" in said
+    assert "scaled" not in words(render(case.campaign, case.evaluation, case.plan, run=case.run))
+
+
+def test_arms_go_by_their_labels_and_the_value_stage_by_its_column(case: Case, page: str) -> None:
+    _, rest = page.split('<section id="who"')
+    select = rest[rest.index('data-state="arm"') : rest.index('data-state="model"')]
+    assert ">Ten</option>" in select
+    assert "coupon_10</option>" not in page
+    assert "<span>Ten</span><small>coupon_10</small>" in page
+    assert ">gmv (value)</option>" in rest
+    for key, spec in embedded(page)["figures"].items():
+        drawn = json.dumps(
+            [spec["layout"], spec["subtitle"], spec["alt"], [t.get("name") for t in spec["data"]]]
+        )
+        assert "coupon_10" not in drawn, key
+    assert Names.of(case.campaign, {"campaign": {"value": "spend"}}).stage("value") == "spend (value)"
+    assert Names(value="value").stage("value") == "value"
+
+
+def test_arms_with_the_same_label_are_told_apart(case: Case) -> None:
+    arms = [dataclasses.replace(arm, label="Coupon") for arm in case.campaign.arms[1:]]
+    twins = Campaign(
+        case.campaign.table,
+        case.campaign.roles,
+        (case.campaign.arms[0], *arms),
+        "twins",
+        np.arange(len(case.campaign)),
+    )
+    names = Names.of(twins)
+    assert names.all_arms(twins.arm_names) == ["none", "Coupon (coupon_5)", "Coupon (coupon_10)"]
+
+
+def test_effects_say_that_they_come_from_the_test_rows(case: Case, page: str) -> None:
+    said = words(page)
+    assert said.count("on the 4,000 test rows") >= 5
+    assert "on the 4,000 test rows" in effect_sentence(case.evaluation, "conversion", Names())
+
+
+def test_a_check_that_tested_nothing_does_not_count_as_passed(case: Case) -> None:
+    ratio: dict[str, Any] = {
+        "check": "sample_ratio",
+        "status": "pass",
+        "detail": "not tested",
+        "title": "Shares?",
+    }
+    open_one = {**ratio, "data": {"planned": None, "p": None, "p_equal": 0.4}}
+    tested = {**ratio, "data": {"planned": {"none": 0.5}, "p": 0.4}}
+    failed = {**open_one, "status": "warn"}
+    assert [shown_status(e) for e in (open_one, tested, failed)] == ["untested", "pass", "warn"]
+    lamp = light([*case.checks, open_one])
+    assert lamp.tally == "1 pass, 1 warn, 0 fail, 1 not tested"
+    assert "Not tested: Shares?" in lamp.sentence
+    said = words(render(case.campaign, case.evaluation, checks=[*case.checks, open_one]))
+    assert "– Not tested" in said
+    assert light([open_one]).status == "none"
+
+
+def test_the_real_check_without_planned_shares_is_shown_as_not_tested(case: Case) -> None:
+    entries = {entry["check"]: entry for entry in case.campaign.check().to_list()}
+    assert shown_status(entries["sample_ratio"]) == "untested"
+    assert shown_status(entries["rows"]) == "pass"
+
+
+@pytest.mark.parametrize("hostile", [False, True])
+def test_without_a_plan_the_page_says_what_to_write_into_the_campaign_file(hostile: bool) -> None:
+    case = make_case(rows=1_000, hostile=hostile)
+    campaign = Campaign(
+        case.campaign.table, case.campaign.roles, tuple(dataclasses.replace(a, cost=None) for a in case.campaign.arms),
+        "bare", np.arange(len(case.campaign)),
+    )  # fmt: skip
+    stage = campaign.chain[-1]
+    sentence, lines = missing_decision(campaign, {"config": {"decide": None}}, stage)
+    assert "because its campaign file has no [decide] section" in sentence
+    written = tomllib.loads(lines)
+    assert written["decide"]["stage"] == stage
+    assert {"budget", "margin"} <= set(written["decide"])
+    assert set(written["arms"]) == set(campaign.arm_names[1:])
+    assert all(arm["cost"]["on"] == stage for arm in written["arms"].values())
+    assert "[decide]" in words(render(campaign, case.evaluation, run={"config": {}}))
+
+
+def test_notes_of_the_run_are_not_called_failures(case: Case) -> None:
+    page = render(case.campaign, case.evaluation, case.plan, run={"notes": ["each was scored once"]})
+    said = words(page)
+    assert "Notes on this run each was scored once What could not be computed Nothing" in said
+
+
+def test_each_curve_carries_its_own_definition(case: Case) -> None:
+    for stage in case.evaluation.stages:
+        qini = qini_figure(case.evaluation, stage, "coupon_5").layout.title.subtitle.text
+        lift = uplift_figure(case.evaluation, stage, "coupon_5").layout.title.subtitle.text
+        assert "definition: qini_per_capita" in qini
+        assert "V2 / n (Gutierrez and Gerardy 2017)" in lift
+        assert "qini" not in lift
+
+
+def test_a_plan_that_treats_nobody_reads_well(case: Case) -> None:
+    effects = Effects.for_campaign(
+        np.full((len(case.campaign), 3, 3), 0.2, np.float32), case.campaign, model="ecup",
+        tau=np.full((len(case.campaign), 3, 3), 0.1, np.float32) * np.array([0, 1, 1], np.float32)[:, None],
+    )  # fmt: skip
+    plan = allocate(effects, costs=case.campaign.costs, margin=MARGIN, budget=0.0).with_policy_value(
+        {"stage": "conversion", "value": 0.0, "low": 0.0, "high": 0.0, "se": 0.0, "cost": 0.0, "rows": 4_000,
+         "matched_rows": 1_300, "method": "IPS", "arms": {}, "skipped": [], "confidence": 0.95}
+    )  # fmt: skip
+    said = words(render(case.campaign, case.evaluation, plan, run=case.run))
+    assert "With a budget of 0 the plan gives nobody a coupon" in said
+    assert "nobody gets a coupon" in said
+    assert "– per unit of money" not in said
+    assert "Measured value (off-policy)" not in said
+    assert "includes zero: these data" not in said
+
+
+def test_what_is_left_of_a_budget_is_rounded_beside_it(case: Case) -> None:
+    def left(budget: float, cost: float) -> str:
+        plan = case.plan.with_policy_value(None)
+        plan.certificate = dataclasses.replace(plan.certificate, budget=budget, expected_cost=cost)
+        return unspent(plan)
+
+    assert left(900.0, 900.0 - 0.000379) == "less than 0.1 % of the budget"
+    assert left(900.0, 850.0) == "50.0"
+    assert left(900.0, 900.0) == "0"
+    assert left(math.inf, 900.0) == "no limit"
+
+
+def test_paying_for_itself_is_judged_by_value_less_cost(case: Case) -> None:
+    chosen = decision(case.evaluation, case.plan, case.run)
+    dear = {**(case.plan.policy_value or {}), "value": 100.0, "low": 20.0, "high": 180.0, "cost": 350.0}
+    said = " ".join(plan_sentences(case.plan.with_policy_value(dear), chosen))
+    assert "not the expected 300" in said
+    assert "is −250 (−330 to −170, the cost taken as it is): the plan does not pay for itself" in said
+    assert "about 150 more conversions at a margin of 30" in said
+
+
+def test_another_arm_than_the_strongest_is_explained_by_its_return(case: Case) -> None:
+    chosen = decision(case.evaluation, case.plan, case.run)
+    names = Names.of(case.campaign, case.run)
+    effects = case.evaluation.ate[case.evaluation.ate["stage"] == "conversion"].set_index("arm")["value"]
+    rate = case.evaluation.rates.set_index(["stage", "arm"])["value"]["conversion", "coupon_5"]
+    (said,) = other_arm_sentence(case.campaign, case.evaluation, case.plan, chosen, names)
+    times = (effects["coupon_10"] / 0.2) / (effects["coupon_5"] / (5.0 * rate))
+    assert effects["coupon_5"] > effects["coupon_10"]
+    assert f"about {times:.1f} times as much conversion uplift per unit of spend" in said
+    free = Campaign(
+        case.campaign.table, case.campaign.roles, tuple(dataclasses.replace(a, cost=None) for a in case.campaign.arms),
+        "bare", np.arange(len(case.campaign)),
+    )  # fmt: skip
+    (said,) = other_arm_sentence(free, case.evaluation, case.plan, chosen, names)
+    assert "cheaper" not in said
+
+
+def test_models_and_references_are_counted_apart_and_the_mark_says_why(case: Case, page: str) -> None:
+    said = words(page)
+    assert "2 models and 2 references judged on all rows" in said
+    assert "in the plan or recommended" not in said
+    assert "ecup in the plan" in said
+    bare = words(render(case.campaign, case.evaluation, run={"chosen_model": "lightgbm_t"}))
+    assert "lightgbm_t chosen by the run" in bare
+
+
+def test_reproduce_gives_the_commands(case: Case, page: str) -> None:
+    assert "uplift run CAMPAIGN.toml --out NEW_FOLDER --seed 7" in words(page)
+    assert commands({}, failed=False) == ""
+    assert "--force" in commands(case.run, failed=True)
+
+
+def test_numbers_without_an_interval_say_so_everywhere(case: Case) -> None:
+    bare = without_intervals(case)
+    page = render(bare.campaign, bare.evaluation, bare.plan, checks=bare.checks, run=bare.run)
+    said = words(page)
+    assert not re.search(r"\b(nan|undefined|infinity|inf|null)\b", said, re.IGNORECASE)
+    assert "too few customers for an interval: the number alone proves nothing" in said
+    assert "no interval; measured on these 4,000 customers" in said
+    cells = page[page.index('id="table-scores"') :]
+    assert "<small>no interval</small>" in cells[: cells.index("</table>")]
+    text = page[page.index('id="report-data">') :].split("</script>")[0]
+    assert "NaN" not in text
+    for key, spec in embedded(page)["figures"].items():
+        for trace in spec["data"]:
+            for axis in ("error_x", "error_y"):
+                bars = trace.get(axis) or {}
+                assert None not in [*bars.get("array", []), *bars.get("arrayminus", [])], key
+    small = bare.evaluation.arms[-1]
+    for figure in (
+        scores_figure(bare.evaluation, "conversion", small), effects_figure(bare.evaluation),
+        deciles_figure(bare.evaluation, "ecup", "conversion", small),
+    ):  # fmt: skip
+        hollow = [t for t in figure.data if str(t.marker.symbol).endswith("-open") and t.name != "predicted"]
+        assert hollow
+        assert all(t.error_x.array is None and t.error_y.array is None for t in hollow)
+    assert not [t for t in qini_figure(bare.evaluation, "conversion", small).data if t.meta == "band"]
+
+
+def test_a_ranking_without_intervals_is_not_said_to_beat_a_random_order(case: Case) -> None:
+    bare = without_intervals(case)
+    said = decision(bare.evaluation, bare.plan, bare.run)
+    assert "1 of 2 arms have too few rows or outcomes for an interval" in said.why
+    scores = case.evaluation.scores.assign(low=np.nan, high=np.nan)
+    said = decision(dataclasses.replace(case.evaluation, scores=scores), case.plan, case.run)
+    assert not said.clear
+    assert "above zero" not in said.why
+    assert "no interval" in said.note
+    assert all("nan" not in n.text + n.note for n in plan_numbers(bare.plan))
 
 
 # -------------------------------------------------------------------- numbers and names

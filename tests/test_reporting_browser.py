@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reporting_case import Case, make_case
+from reporting_case import Case, make_case, without_intervals
 
 from uplift.reporting import report
 
@@ -175,7 +175,7 @@ def test_selects_change_table_curve_and_tenths_to_the_numbers_of_the_evaluation(
         np.testing.assert_allclose(trace(page, "figure-tenths", "observed"), tenths["observed"])
         subtitle = page.inner_text("#figure-curve-title + p")
         assert names[0] in subtitle
-        assert names[1] in subtitle
+        assert ("Ten" if names[1] == "coupon_10" else names[1]) in subtitle
     assert desk.complaints == []
 
 
@@ -186,7 +186,7 @@ def test_effects_select_shows_value_and_relative(case: Case, desk: Opened) -> No
     found = desk.page.evaluate(
         "[...document.getElementById('figure-effects').data.map((t) => [t.name, t.x[0]])]"
     )
-    assert dict(found) == expected.to_dict()
+    assert dict(found) == expected.rename({"coupon_10": "Ten"}).to_dict()
 
 
 def test_bands_of_all_models_can_be_switched(desk: Opened) -> None:
@@ -347,4 +347,69 @@ def test_hostile_names_do_nothing(browser: Any, tmp_path: Path, width: int) -> N
     assert min(drawn(page).values()) > 0
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     assert page.inner_text("h1") == case.campaign.name
+    page.close()
+
+
+def test_effects_are_sorted_within_their_unit(case: Case, desk: Opened) -> None:
+    page = desk.page
+    button = page.locator("#table-effects th").nth(2).locator("button")
+    ate = case.evaluation.ate
+    chain = sorted(ate[ate["stage"] != "value"]["value"])
+    money = sorted(ate[ate["stage"] == "value"]["value"])
+    button.click()
+    assert numbers(page, "table-effects", 2) == chain[::-1] + money[::-1]
+    button.click()
+    assert numbers(page, "table-effects", 2) == chain + money
+
+
+def test_a_budget_out_of_range_is_clamped_and_said(case: Case, desk: Opened) -> None:
+    page, last = desk.page, float(case.plan.curve.budgets[-1])
+    for typed, kept in (("99999999", last), ("-5", 0.0)):
+        page.fill("#budget-number", typed)
+        assert "A budget between 0 and" in page.inner_text("#budget-hint")
+        assert float(page.get_attribute('[data-budget="value"]', "data-value")) == pytest.approx(
+            float(case.plan.curve.value_at(kept))
+        )
+        page.press("#budget-number", "Enter")
+        assert float(page.input_value("#budget-number")) == pytest.approx(kept, abs=0.01)
+        assert page.is_hidden("#budget-hint")
+    page.fill("#budget-number", "50")
+    page.fill("#budget-number", "")
+    assert page.is_visible("#budget-hint")
+    page.locator("#budget-number").blur()
+    assert page.input_value("#budget-number") == "50"
+    assert desk.complaints == []
+
+
+def test_a_table_that_goes_on_says_so_and_keeps_its_first_column(browser: Any, file: Path) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    Opened(page).goto(file)
+    for table in ("table-effects", "table-scores", "table-allocation", "table-budget"):
+        region = f"document.getElementById('{table}').parentElement"
+        assert page.evaluate(f"{region}.scrollWidth - {region}.clientWidth") > 1
+        assert page.locator(f"#{table} .sideways").is_visible()
+        assert page.evaluate(f"{region}.parentElement.classList.contains('more')")
+        page.evaluate(f"{region}.scrollLeft = 1e6")
+        page.wait_for_timeout(100)
+        assert not page.evaluate(f"{region}.parentElement.classList.contains('more')")
+        left = f"document.querySelector('#{table} tbody tr:not([hidden]) th').getBoundingClientRect().left - {region}.getBoundingClientRect().left"
+        assert abs(page.evaluate(left)) < 2
+    assert page.locator("#table-checks .sideways").is_hidden()
+    page.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_results_without_intervals_are_drawn_without_complaint(
+    browser: Any, tmp_path: Path, width: int
+) -> None:
+    case = without_intervals(make_case())
+    file = report(tmp_path, case.campaign, case.evaluation, case.plan, checks=case.checks, run=case.run)
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    opened = Opened(page).goto(file)
+    page.select_option('select[data-state="arm"]', "1")
+    page.check('input[data-state="bands"]')
+    assert opened.complaints == []
+    assert min(drawn(page).values()) > 0
+    assert not re.search(r"\b(NaN|null|undefined)\b", page.inner_text("body"))
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     page.close()

@@ -181,7 +181,7 @@ class CampaignFile(_Section):
             names = tuple(name for name in (section.unit, section.treatment) if name is not None)
             table = read_table(self.resolve(section.data), text=names)
         else:
-            table = read_database(self._database_url(), section.sql or "")
+            table = read_database(self._database_url(), section.sql or "", folder=self._folder)
         roles = section.model_dump(exclude={"data", "database", "sql"})
         arms = {name: arm.arm(name) for name, arm in self.arms.items()}
         return Campaign.from_table(table, arms=arms, **roles)

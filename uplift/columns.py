@@ -90,8 +90,9 @@ def binary_outcome(column: Column, name: str) -> np.ndarray:
         Text, missing values, or any value other than 0 and 1.
     """
     if not is_numeric(column) or is_time(column):
+        seen = pc.unique(column)[:3].to_pylist()
         raise CampaignError(
-            f"stage {name!r} holds {column.type}, not 0/1; turn it into 1 for customers who reached it and 0 for the rest."
+            f"stage {name!r} holds {column.type} such as {', '.join(map(repr, seen))}, not 0/1; write 1 for customers who reached it and 0 for the rest."
         )
     if column.null_count:
         raise CampaignError(

@@ -8,6 +8,7 @@ import os
 import platform
 import resource
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from uplift.effects import Effects
 from uplift.errors import CampaignError, UpliftError, did_you_mean
 from uplift.io.atomic import atomic_folder, check_output_folder, write_json
 from uplift.io.tables import mask_password
-from uplift.models.base import UpliftModel, versions
+from uplift.models.base import ModelWarning, UpliftModel, versions
 from uplift.progress import Progress, Silent, Stopwatch
 from uplift.splitting import held_out_mask
 
@@ -174,7 +175,7 @@ def plan_models(config: CampaignFile, *, seed: int) -> dict[str, UpliftModel]:
     UpliftError
         Unknown model or parameter, or ``[decide] model`` is not among them.
     """
-    from uplift.models.registry import DEFAULT_MODELS, REFERENCES, make_model
+    from uplift.models.registry import DEFAULT_MODELS, REFERENCES, check_available, make_model
 
     wanted: dict[str, dict[str, Any]] = dict(config.models) or {name: {} for name in DEFAULT_MODELS}
     chosen = config.decide.model if config.decide else "auto"
@@ -185,6 +186,7 @@ def plan_models(config: CampaignFile, *, seed: int) -> dict[str, UpliftModel]:
             )
         wanted[chosen] = {}
     wanted |= {name: {} for name in REFERENCES if name not in wanted}
+    check_available(tuple(wanted))
     models = {}
     for name, params in wanted.items():
         model = make_model(name, **params)
@@ -223,10 +225,16 @@ def _fit_all(work: _Work, planned: dict[str, UpliftModel], fitting: Campaign) ->
     (work.folder / names.TEST_EFFECTS).mkdir()
     for name, model in planned.items():
         step = f"fit {name}"
-        with work.watch.step(step):
+        with work.watch.step(step), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ModelWarning)
             model.on_progress = lambda text, step=step: work.watch.progress.start(f"{step}: {text}")
             work.models[name] = model.fit(fitting)
             model.save(work.folder / names.MODELS / name)
+        for warning in caught:
+            if issubclass(warning.category, ModelWarning):
+                work.notes.append(f"{name}: {warning.message}")
+            else:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         with work.watch.step(f"predict {name}"):
             effects = model.predict(work.test)
             names.write_test_effects(work.folder / names.TEST_EFFECTS / f"{name}.parquet", work.test, effects)
@@ -256,7 +264,7 @@ def _evaluate_and_decide(work: _Work) -> str:
             detail.append(f"{plan.certificate.n_treated:,} of {len(plan):,} customers treated")
     else:
         work.notes.append(
-            "The campaign file has no [decide] section, so nothing was allocated; add budget = ... to decide."
+            "The campaign file has no [decide] section, so nothing was allocated; add one with budget = ... and margin = ..., and a cost = { on = ..., amount = ... } to every [arms.NAME]."
         )
     if evaluation.notes:
         work.notes.append(
@@ -301,7 +309,7 @@ def _one_row_per_unit(scored: Campaign, notes: list[str]) -> Campaign:
     last = np.full(int(scored.unit_codes.max()) + 1, -1, np.int64)
     last[scored.unit_codes[order]] = order
     notes.append(
-        f"{scored.n_units:,} customers have {scored.n_rows:,} rows; each was decided on once, by the {'latest' if scored.times is not None else 'last'} row."
+        f"{scored.n_units:,} customers have {scored.n_rows:,} rows; each was scored once, by the {'latest' if scored.times is not None else 'last'} row."
     )
     return scored.take(np.sort(last[last >= 0]))
 
@@ -317,17 +325,18 @@ def _allocate(work: _Work, decide: DecideSection, scored: Campaign, effects: Eff
     }  # fmt: skip
     plan = allocate(effects, budget=decide.budget, **options)
     valued, rows, scale = plan, scored, 1.0
+    population = "scored customers"
     if work.audience is not None:
         # An audience has no outcomes: value the same rule on the test rows, its budget scaled to their number.
         rows = _one_row_per_unit(work.test, [])
-        scale = rows.n_rows / scored.n_rows
+        scale = scored.n_rows / rows.n_rows
+        population = "test part, scaled to the audience"
         on_test = work.test_effects[chosen].take(np.searchsorted(work.test.row_numbers, rows.row_numbers))
-        valued = allocate(on_test, budget=decide.budget * scale, **options)
+        valued = allocate(on_test, budget=decide.budget / scale, **options)
     value = policy_value(
         rows, valued.arm_codes, stage=work.stage, margin=decide.margin or 1.0, costs=work.campaign.costs
     )
-    population = "scored customers" if work.audience is None else "test part, budget scaled"
-    plan = plan.with_policy_value({**value.to_dict(), "population": population, "scale": scale})
+    plan = plan.with_policy_value({**value.scaled(scale).to_dict(), "population": population, "scale": scale})
     table = plan.to_table()
     export_table(table, work.folder / names.ALLOCATION_PARQUET, manifest=False)
     export_table(table, work.folder / names.ALLOCATION_CSV, manifest=False)

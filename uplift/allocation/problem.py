@@ -200,7 +200,7 @@ def _nonnegative(what: str, number: float, *, allow_infinite: bool = False) -> f
     except (TypeError, ValueError):
         raise AllocationError(f"{what} is {number!r}, which is no number: give one >= 0.") from None
     if math.isnan(amount) or amount < 0 or (math.isinf(amount) and not allow_infinite):
-        extra = " (or None for no limit)" if allow_infinite else ""
+        extra = " (inf for no limit)" if allow_infinite else ""
         raise AllocationError(f"{what} is {amount!r}: give a number >= 0{extra}.")
     return amount
 

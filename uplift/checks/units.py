@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COPIES = 0.01
 """Share of exact copies that some customers, alike in every column, can account for."""
+SOME_COPIES = 10
 MIXED_FAIL = 0.01
 """Share of rows in units with several arms above which the contamination is not an accident."""
 
@@ -95,7 +96,10 @@ def check_duplicates(design: Design) -> CheckResult:
     average = campaign.n_rows / len(design.rows_per_unit)
     p, arm, ratio = (1.0, "", 1.0) if design.by_row else _rows_per_unit(design)
     uneven = design.verdict(p, matters=abs(ratio - 1) > 0.05)
-    copied: Status = "warn" if copies > COPIES * campaign.n_rows else "pass"
+    further = campaign.n_rows - len(design.rows_per_unit)
+    # Copies are an accident when they are many, or when most second rows of a unit are nothing but copies.
+    many = copies > COPIES * campaign.n_rows or (copies >= SOME_COPIES and copies > further / 2)
+    copied: Status = "warn" if many else "pass"
     data = {
         "rows_per_unit": average,
         "max_rows_per_unit": int(design.rows_per_unit.max()),

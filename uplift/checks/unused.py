@@ -39,12 +39,12 @@ def check_constant_columns(design: Design) -> CheckResult:
         if advice
         else f"all {len(campaign.feature_names)} features vary."
         if campaign.feature_names
-        else "no features, nothing to check."
+        else "there are no features, so no model can tell customers apart; only average effects can be read off."
     )
     return CheckResult(
         check="constant_columns",
         title="Does every feature carry something?",
-        status="warn" if advice else "pass",
+        status="warn" if advice or not campaign.feature_names else "pass",
         detail=detail,
         data={
             "all_missing": missing,

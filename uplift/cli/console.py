@@ -21,7 +21,9 @@ def say(message: Any) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    Console(soft_wrap=isinstance(message, str)).print(Text(message) if isinstance(message, str) else message)
+    if isinstance(message, str):
+        message = Text(message)
+    Console(soft_wrap=isinstance(message, Text)).print(message)
 
 
 class Steps:

@@ -30,7 +30,7 @@ def allocate(
     ],
     campaign: Annotated[
         Path | None,
-        typer.Option("--campaign", "-c", help="Campaign file: costs and [decide].", show_default=False),
+        typer.Option("--campaign", "-c", help="Campaign file: costs and \\[decide].", show_default=False),
     ] = None,
     cost: Annotated[
         list[str] | None,
@@ -43,20 +43,24 @@ def allocate(
     budget: Annotated[
         float | None,
         typer.Option(
-            "--budget", "-b", help="Money; inf for no limit. Default: [decide].", show_default=False
+            "--budget", "-b", help="Money; inf for no limit. Default: \\[decide].", show_default=False
         ),
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option("--margin", help="Money per event of the stage. Default: [decide].", show_default=False),
+        typer.Option(
+            "--margin", help="Money per event of the stage. Default: \\[decide].", show_default=False
+        ),
     ] = None,
     stage: Annotated[
         str | None,
-        typer.Option("--stage", help="Stage whose uplift is bought. Default: [decide].", show_default=False),
+        typer.Option(
+            "--stage", help="Stage whose uplift is bought. Default: \\[decide].", show_default=False
+        ),
     ] = None,
     holdout: Annotated[
         float | None,
-        typer.Option("--holdout", help="Share kept in control. Default: [decide].", show_default=False),
+        typer.Option("--holdout", help="Share kept in control. Default: \\[decide].", show_default=False),
     ] = None,
     seed: Seed = None,
     overwrite: Overwrite = False,
@@ -65,7 +69,10 @@ def allocate(
 
     Example: [bold]uplift allocate effects.parquet --campaign campaign.toml --budget 5000 --out plan.csv[/bold]
     """
+    import math
+
     from uplift.allocation import allocate as allocate_effects
+    from uplift.arms import VALUE_STAGE
     from uplift.campaign_file import CampaignFile
     from uplift.effects import Effects
     from uplift.errors import UpliftError
@@ -87,14 +94,22 @@ def allocate(
                 "there is no budget; pass --budget, or a campaign file with [decide] budget = ..."
             )
         budget = decide.budget
+    margin = margin if margin is not None else decide.margin if decide else None
+    stage = stage or (decide.stage if decide else None)
+    if math.isnan(budget) or budget < 0:
+        raise UpliftError(f"the budget is {budget:g}; pass --budget with a number >= 0, or inf for no limit.")
+    if margin is None and stage != VALUE_STAGE:
+        raise UpliftError(
+            "there is no margin; pass --margin with the money one conversion is worth, or --stage value."
+        )
     with steps() as progress:
         progress.start(f"allocate {len(loaded):,} customers")
         plan = allocate_effects(
             loaded,
             costs=costs,
             budget=budget,
-            margin=margin if margin is not None else decide.margin if decide else None,
-            stage=stage or (decide.stage if decide else None),
+            margin=margin,
+            stage=stage,
             holdout=holdout if holdout is not None else decide.holdout if decide else 0.0,
             seed=seed if seed is not None else config.split.seed if config is not None else 0,
         )
@@ -115,9 +130,13 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="HTML file; default: report.html in the run folder.", show_default=False
+            "--out",
+            "-o",
+            help="HTML file; default: report.html in the run folder, drawn anew.",
+            show_default=False,
         ),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw the report of a run again from its files.
 
@@ -125,6 +144,8 @@ def report(
     """
     from uplift.run_report import report_run
 
+    if out is not None:
+        refuse_existing(out / "report.html" if out.is_dir() else out, overwrite=overwrite)
     with steps() as progress:
         progress.start("draw the report")
         written = report_run(run, out)

@@ -30,7 +30,7 @@ def fit(
         typer.Option("--param", "-p", help="NAME=VALUE; overrides the campaign file.", show_default=False),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Fit on all rows; default: without the test part of [split].")
+        bool, typer.Option("--all", help="Fit on all rows; default: without the test part of \\[split].")
     ] = False,
     seed: Seed = None,
     overwrite: Overwrite = False,
@@ -64,7 +64,7 @@ def predict(
     model: Annotated[
         Path,
         typer.Argument(
-            metavar="MODEL", help="Folder that 'uplift fit' or 'uplift run' wrote.", show_default=False
+            metavar="MODEL", help="Model folder, or a run folder (its chosen model).", show_default=False
         ),
     ],
     campaign: CampaignPath,
@@ -91,7 +91,7 @@ def predict(
     if part not in ("test", "train", "all"):
         raise UpliftError(f"unknown part {part!r}; {did_you_mean(part, ('test', 'train', 'all'))}")
     config = CampaignFile.read(campaign)
-    loaded = load_model(model)
+    loaded = load_model(_model_folder(model))
     with steps() as progress:
         progress.start("read the data")
         rows = config.load()
@@ -132,7 +132,9 @@ def evaluate(
 
     Example: [bold]uplift evaluate reports/spring[/bold] or [bold]uplift evaluate campaign.toml effects.parquet[/bold]
     """
+    from uplift.errors import UpliftError
     from uplift.io.atomic import write_json
+    from uplift.metrics import describe
     from uplift.metrics import evaluate as evaluate_effects
     from uplift.run_folder import RUN, RunFolder
 
@@ -144,25 +146,28 @@ def evaluate(
             test, found = _campaign_effects(source, effects or [], seed)
             draws_seed = seed or 0
         else:
+            if effects:
+                raise UpliftError(
+                    f"{source} is a run folder, whose own effects are evaluated; leave out {effects[0]}, or give a campaign file first."
+                )
             folder = RunFolder.open(source)
             test, found = folder.test_effects()
             draws_seed = folder.read_json(RUN)["seed"] if seed is None else seed
         progress.start(f"evaluate {len(found)} models on {test.n_rows:,} rows")
         evaluation = evaluate_effects(test, found, random_state=draws_seed)
-    from uplift.metrics import describe
-
-    for metric in dict.fromkeys(evaluation.scores["metric"]):
-        shown = evaluation.scores[evaluation.scores["metric"] == metric]
+    columns = ["stage", "arm", "model", "value", "low", "high"]
+    for metric in ("ate", *dict.fromkeys(evaluation.scores["metric"])):
+        shown = evaluation.ate.assign(model="(observed)") if metric == "ate" else evaluation.scores
+        if metric != "ate":
+            shown = shown[shown["metric"] == metric]
         rows = [
-            [row.stage, row.arm, row.model, f"{row.value:.5f}", f"{row.low:.5f}", f"{row.high:.5f}"]
-            for row in shown.sort_values(["stage", "arm"], kind="stable").itertuples(index=False)
+            [stage, arm, row.model, *(_number(number) for number in (row.value, row.low, row.high))]
+            for stage in evaluation.stages
+            for arm in evaluation.arms
+            for row in shown[(shown["stage"] == stage) & (shown["arm"] == arm)].itertuples(index=False)
         ]
         title = f"{metric}: {describe(metric).title}"
-        say(
-            table(
-                title, ["stage", "arm", "model", "value", "low", "high"], rows, right=("value", "low", "high")
-            )
-        )
+        say(table(title, columns, rows, right=("value", "low", "high")))
         say("")
     for note in evaluation.notes:
         say(f"note: {note}")
@@ -198,10 +203,21 @@ def models(
             say(Text(f"    cannot be fitted here: {reason}", style="yellow"))
 
 
+def _number(value: Any) -> str:
+    return "none" if value != value else f"{value:.5f}"
+
+
 def _word(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+def _model_folder(path: Path) -> Path:
+    """A model folder, or the chosen model of a run folder."""
+    from uplift.run_folder import MODELS, RUN, RunFolder
+
+    return path / MODELS / RunFolder(path).read_json(RUN)["chosen_model"] if (path / RUN).is_file() else path
 
 
 def _campaign_effects(source: Path, files: list[Path], seed: int | None) -> tuple[Any, dict[str, Any]]:

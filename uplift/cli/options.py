@@ -16,7 +16,7 @@ CampaignPath = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", help="Seed; default: [split] seed of the campaign file.", show_default=False),
+    typer.Option("--seed", help="Seed; default: \\[split] seed of the campaign file.", show_default=False),
 ]
 
 

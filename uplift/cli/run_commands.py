@@ -125,7 +125,7 @@ def _conclude(folder: Path) -> None:
             f"plan: expected value {plan['expected_value']:,.2f} for {plan['expected_cost']:,.2f} of {budget} (certified gap {plan['gap']:.1e})"
         )
         say(
-            f"      worth {worth['value']:,.2f} [{worth['low']:,.2f}, {worth['high']:,.2f}] on randomised {worth['population']}"
+            f"      worth {worth['value']:,.2f} [{worth['low']:,.2f}, {worth['high']:,.2f}] by {worth['matched_rows']:,} randomised customers ({worth['population']})"
         )
         say(f"allocation: {folder / ALLOCATION_CSV}")
     say(f"report: {folder / REPORT}")

@@ -106,7 +106,7 @@ def _figures(card: DatasetCard, campaign: Campaign) -> Iterator[Finding]:
 
 def _count(check: str, found: int, published: int, figures: Statistics) -> Finding:
     status: Literal["pass", "fail"] = "pass" if found == published else "fail"
-    return Finding(check, status, f"{found:,} here, {published:,} by {figures.where}")
+    return Finding(check, status, f"{found:,} here, {published:,} expected ({figures.where})")
 
 
 def _mean(
@@ -121,4 +121,4 @@ def _mean(
     status: Literal["pass", "fail"] = (
         "pass" if abs(found - published) <= allowed + 1e-6 * abs(published) else "fail"
     )
-    return Finding(check, status, f"{found:.6g} here, {published:g} by {figures.where}")
+    return Finding(check, status, f"{found:.6g} here, {published:g} expected ({figures.where})")

@@ -165,11 +165,11 @@ def _disarmed(table: pa.Table) -> pa.Table:
     plain = _plain(table)
     for index, field in enumerate(plain.schema):
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
-            column = plain[field.name]
+            column = plain[field.name].cast(pa.large_string())
             risky = pc.match_substring_regex(column, _FORMULA)
-            plain = plain.set_column(
-                index, field.name, pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
-            )
+            quote = pa.scalar("'", pa.large_string())
+            joined = pc.binary_join_element_wise(quote, column, pa.scalar("", pa.large_string()))
+            plain = plain.set_column(index, field.name, pc.if_else(risky, joined, column))
     return plain
 
 

@@ -50,8 +50,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        # mkstemp makes private files; give the result the permissions an ordinary open() would.
-        temporary.chmod(0o666 & ~_umask())
+        make_ordinary(temporary)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -129,6 +128,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
 def write_json(path: str | os.PathLike[str], content: Any) -> Path:
     """Write JSON atomically: sorted as given, two-space indent, no NaN (JSON has none)."""
     return write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def make_ordinary(path: Path) -> None:
+    """Give a file the permissions of an ordinary open(); mkstemp and some libraries make private ones."""
+    path.chmod(0o666 & ~_umask())
 
 
 def _ours(path: Path) -> bool:

@@ -143,13 +143,20 @@ def _parse_csv(file: Path, columns: Sequence[str] | None, delimiter: str, *, tex
         null_values=[""] if text else ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"],
     )
     try:
-        return pacsv.read_csv(
+        table = pacsv.read_csv(
             file, parse_options=pacsv.ParseOptions(delimiter=delimiter), convert_options=convert
         )
+        names = table.column_names  # the header is decoded here
     except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
         raise CampaignError(
             f"{file} cannot be read as CSV ({_first_line(error)}); save it as UTF-8 with one header line."
         ) from error
+    broken = [name for name in names if pa.types.is_binary(table.schema.field(name).type)]
+    if broken:
+        raise CampaignError(
+            f"{file} is not UTF-8 (column {broken[0]!r} holds other bytes); save it as UTF-8."
+        )
+    return table
 
 
 def _delimiter(file: Path) -> str:
@@ -165,7 +172,7 @@ def _delimiter(file: Path) -> str:
     return max((",", ";", "\t"), key=lambda mark: header.count(mark.encode()))
 
 
-def read_database(database: str, sql: str) -> pa.Table:
+def read_database(database: str, sql: str, *, folder: str | os.PathLike[str] = ".") -> pa.Table:
     """Run one query and return its rows.
 
     Parameters
@@ -175,6 +182,8 @@ def read_database(database: str, sql: str) -> pa.Table:
         SQLAlchemy URL such as ``"postgresql://..."`` or ``"sqlite:///shop.sqlite"``.
     sql : str
         One SELECT.
+    folder : path
+        Where DuckDB looks for files that the query reads by relative paths.
 
     Raises
     ------
@@ -184,7 +193,7 @@ def read_database(database: str, sql: str) -> pa.Table:
         SQLAlchemy is needed and not installed.
     """
     if database.startswith("duckdb:"):
-        return _read_duckdb(database, sql)
+        return _read_duckdb(database, sql, folder)
     try:
         import sqlalchemy
     except ImportError as error:
@@ -208,7 +217,7 @@ def read_database(database: str, sql: str) -> pa.Table:
     return pa.Table.from_pandas(frame, preserve_index=False)
 
 
-def _read_duckdb(database: str, sql: str) -> pa.Table:
+def _read_duckdb(database: str, sql: str, folder: str | os.PathLike[str]) -> pa.Table:
     import duckdb
 
     path = (
@@ -222,6 +231,7 @@ def _read_duckdb(database: str, sql: str) -> pa.Table:
         raise CampaignError(f"there is no DuckDB file {path!r}; check the path in {database!r}.")
     try:
         with duckdb.connect(path or ":memory:", read_only=bool(path)) as connection:
+            connection.execute(f"set file_search_path = {_literal(folder)}")
             relation = connection.sql(sql)
             if relation is None:
                 raise CampaignError("the DuckDB query returns no rows; it must be one SELECT.")
@@ -229,6 +239,11 @@ def _read_duckdb(database: str, sql: str) -> pa.Table:
     except duckdb.Error as error:
         raise CampaignError(f"the DuckDB query failed ({_first_line(error)}).") from error
     return table
+
+
+def _literal(path: str | os.PathLike[str]) -> str:
+    """A path as an SQL literal (SET takes no parameters)."""
+    return "'" + str(Path(path).resolve()).replace("'", "''") + "'"
 
 
 def from_pandas(frame: Any) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,15 @@ class PolicyValue:
     method: str
     arms: dict[str, dict[str, float]]
     skipped: tuple[str, ...] = ()
+
+    def scaled(self, factor: float) -> PolicyValue:
+        """The same value per customer for `factor` times as many customers; counts of rows stay as measured."""
+        money = ("value", "low", "high", "se", "cost")
+        arms = {
+            arm: {key: number * factor if key in money else number for key, number in numbers.items()}
+            for arm, numbers in self.arms.items()
+        }
+        return replace(self, arms=arms, **{key: getattr(self, key) * factor for key in money})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

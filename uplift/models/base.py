@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,9 +17,14 @@ from uplift.effects import Effects
 from uplift.errors import ModelError, did_you_mean
 from uplift.features import FeatureSchema
 from uplift.io.atomic import atomic_folder, write_json
+from uplift.models.parameters import Rule, accepted
 
 MODEL_FILE = "model.json"
 FORMAT_VERSION = 1
+
+
+class ModelWarning(UserWarning):
+    """A model was fitted, but on less than the campaign says, or in a way that the reader of its numbers must know."""
 
 
 class UpliftModel(ABC):
@@ -34,6 +39,8 @@ class UpliftModel(ABC):
         Name in the registry, the campaign file and every result.
     calibrated : bool
         Whether `tau` is in outcome units; False for references that only rank.
+    rules : mapping of str to Rule
+        What the constructor's keywords may be.
     on_progress : callable, optional
         Told in a few words how far a long fit is; set it before :meth:`fit`.
     schema_ : FeatureSchema
@@ -47,6 +54,7 @@ class UpliftModel(ABC):
 
     name: ClassVar[str]
     calibrated: ClassVar[bool] = True
+    rules: ClassVar[Mapping[str, Rule]] = {}
     on_progress: Callable[[str], None] | None = None
 
     schema_: FeatureSchema
@@ -74,8 +82,15 @@ class UpliftModel(ABC):
         Raises
         ------
         ModelError
-            The campaign cannot be learned from (no features, an arm without rows).
+            A parameter is not what it may be, or the campaign cannot be learned from (no features, an arm
+            without rows).
+
+        Warns
+        -----
+        ModelWarning
+            Rows or numbers of the campaign were left out or cut.
         """
+        self.check_params()
         if not campaign.has_outcomes:
             raise ModelError(
                 "an audience without treatment and outcomes cannot be learned from; fit on a campaign."
@@ -158,6 +173,31 @@ class UpliftModel(ABC):
             setattr(self, name, value)
         return self
 
+    def check_params(self) -> None:
+        """Check the constructor parameters; numbers from numpy become plain ones. :meth:`fit` does it too.
+
+        Raises
+        ------
+        ModelError
+            A parameter has a wrong type or is out of range; one sentence with model, name, value and remedy.
+        """
+        for name, value in accepted(self.name, self.rules, self.get_params()).items():
+            setattr(self, name, value)
+        self._check_combination()
+
+    def _check_combination(self) -> None:  # noqa: B027 (optional)
+        """Raise a ModelError where parameters, each allowed alone, do not go together."""
+
+    @classmethod  # noqa: B027 (optional)
+    def check_available(cls) -> None:
+        """Import the libraries that fitting needs, so that a broken one is noticed before hours of work.
+
+        Raises
+        ------
+        MissingDependencyError
+            One is not installed, or breaks when imported.
+        """
+
     # ---------------------------------------------------------------- files
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -171,6 +211,7 @@ class UpliftModel(ABC):
             The folder is in use (without `overwrite`) or cannot be written.
         """
         self._check_fitted()
+        self.check_params()
         with atomic_folder(folder, overwrite=overwrite) as temporary:
             state = self._save(temporary)
             write_json(
@@ -203,12 +244,13 @@ class UpliftModel(ABC):
             raise ModelError(
                 f"{folder} holds a {content['model']!r} model, not {cls.name!r}; load it with uplift.load_model."
             )
-        model = cls(**content["params"])
-        model.schema_ = FeatureSchema.from_dict(content["schema"])
-        model.arms_ = tuple(content["arms"])
-        model.stages_ = tuple(content["stages"])
-        model.fingerprint_ = content["fingerprint"]
         try:
+            model = cls(**content["params"])
+            model.check_params()
+            model.schema_ = FeatureSchema.from_dict(content["schema"])
+            model.arms_ = tuple(content["arms"])
+            model.stages_ = tuple(content["stages"])
+            model.fingerprint_ = content["fingerprint"]
             model._load(Path(folder), content["state"])
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise ModelError(

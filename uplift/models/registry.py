@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from uplift.errors import ModelError, did_you_mean
+from uplift.errors import MissingDependencyError, ModelError, did_you_mean
 
 if TYPE_CHECKING:
     from uplift.models.base import UpliftModel
@@ -65,7 +66,11 @@ class ModelCard:
     library: str
 
     def unavailable(self) -> str | None:
-        """Why the model cannot be fitted here, or None. Looks for the library without importing it."""
+        """Why the model cannot be fitted here, or None.
+
+        Cheap: looks for the library without importing it, so that a broken one goes unnoticed;
+        :func:`check_available` imports it.
+        """
         module = _MODULES.get(self.library, self.library)
         try:
             found = importlib.util.find_spec(module) is not None
@@ -88,7 +93,7 @@ _CLASSES = {
     "random": ("uplift.models.classical.references", "Random"),
 }
 
-_ROW_WEIGHTS = "row weights"
+_ROW_WEIGHTS = "row weights from sampling weights, propensities and strata"
 
 _CARDS = (
     ModelCard(
@@ -97,8 +102,8 @@ _CARDS = (
         family="ecup",
         arms="all at once, as embeddings",
         stages="the whole chain at once",
-        value="two-part head after the last stage",
-        propensity=_ROW_WEIGHTS,
+        value="its mean after the last stage: lognormal where all values are positive, else squared error",
+        propensity="row weights from sampling weights, propensities and strata, clipped",
         gpu=True,
         intervals=False,
         source="Huang et al., WWW 2024 Companion, doi 10.1145/3589335.3648320",
@@ -168,7 +173,7 @@ _CARDS = (
         arms="each against control, one control model",
         stages="one by one",
         value="squared error",
-        propensity="arm shares; row weights are not used",
+        propensity=_ROW_WEIGHTS,
         gpu=False,
         intervals=False,
         source="Kunzel et al., PNAS 2019",
@@ -248,9 +253,32 @@ def model_class(name: str) -> type[UpliftModel]:
     ------
     ModelError
         Unknown name.
+    MissingDependencyError
+        Its module cannot be imported, because a library that it needs cannot.
     """
-    module, attribute = _CLASSES[model_card(name).name]
-    return getattr(importlib.import_module(module), attribute)
+    card = model_card(name)
+    module, attribute = _CLASSES[name]
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, OSError) as error:  # a broken shared library raises OSError
+        library = (getattr(error, "name", None) or card.library).partition(".")[0]
+        raise MissingDependencyError(
+            f"model {name!r} needs {library}, which cannot be imported ({str(error).splitlines()[0]}); install it with 'pip install {library}', or choose another model."
+        ) from error
+
+
+def check_available(names: Iterable[str]) -> None:
+    """Import what the models need, so that a missing or broken library is noticed before the first fit.
+
+    Raises
+    ------
+    ModelError
+        Unknown name.
+    MissingDependencyError
+        The first model that cannot be fitted here, and why.
+    """
+    for name in names:
+        model_class(name).check_available()
 
 
 def make_model(name: str, **params: Any) -> UpliftModel:
@@ -266,7 +294,9 @@ def make_model(name: str, **params: Any) -> UpliftModel:
     Raises
     ------
     ModelError
-        Unknown name or parameter.
+        Unknown name or parameter, or a value that the parameter may not have.
+    MissingDependencyError
+        The model's module cannot be imported. Whether its peers can is for :func:`check_available`.
 
     Examples
     --------
@@ -280,7 +310,9 @@ def make_model(name: str, **params: Any) -> UpliftModel:
             raise ModelError(
                 f"model {name!r} has no parameter {parameter!r}; {did_you_mean(parameter, known, limit=len(known))}"
             )
-    return chosen(**params)
+    model = chosen(**params)
+    model.check_params()
+    return model
 
 
 def load_model(folder: str | os.PathLike[str]) -> UpliftModel:

@@ -41,7 +41,9 @@ class AverageEffect:
 
     @property
     def direction(self) -> str:
-        """ "up" or "down" when the interval excludes 0, else "unclear"."""
+        """ "up" or "down" when the interval excludes 0, "unclear" when it does not, "missing" when there is none."""
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            return "missing"
         return "up" if self.low > 0 else "down" if self.high < 0 else "unclear"
 
 

@@ -13,21 +13,24 @@ from uplift.campaign import Campaign
 from uplift.metrics.definitions import HEADLINE, describe
 from uplift.metrics.evaluation import Evaluation
 from uplift.reporting.effects_in_context import AverageEffect, average_effects, chain_parts
+from uplift.reporting.names import Names
 from uplift.reporting.numbers import (
+    NO_INTERVAL,
     RELATIVE,
     amount,
     effect_unit,
     metric_unit,
     percent,
     rate_unit,
+    whole,
 )
-from uplift.reporting.soundness import ICONS, WORDS
+from uplift.reporting.soundness import ICONS, WORDS, shown_status
 from uplift.reporting.tables import Cell, Column, Row, Table, count_cell, number_cell, text_cell
 
-ARROWS = {"up": "▲ above zero", "down": "▼ below zero", "unclear": "includes zero"}
+ARROWS = {"up": "▲ above zero", "down": "▼ below zero", "unclear": "includes zero", "missing": NO_INTERVAL}
 
 
-def arms_table(campaign: Campaign, rows_per_arm: Mapping[str, int] | None = None) -> Table:
+def arms_table(campaign: Campaign, rows_per_arm: Mapping[str, int] | None = None, *, names: Names) -> Table:
     """Arms: label, face value, cost and rows (those of `campaign` unless given)."""
     counts: np.ndarray | None = None
     if rows_per_arm and set(rows_per_arm) == set(campaign.arm_names):
@@ -40,7 +43,7 @@ def arms_table(campaign: Campaign, rows_per_arm: Mapping[str, int] | None = None
         rows.append(
             Row(
                 (
-                    text_cell(arm.name, small="control" if code == 0 else (arm.label or "")),
+                    _arm_cell(arm.name, names, small="control" if code == 0 else ""),
                     Cell(amount(arm.amount), "" if arm.amount is None else repr(arm.amount)),
                     text_cell(arm.cost.describe() if arm.cost else "–"),
                     Cell("–") if counts is None else count_cell(int(counts[code])),
@@ -65,13 +68,13 @@ def checks_table(entries: list[dict[str, Any]]) -> Table:
     rows = [
         Row(
             (
-                Cell(f"{ICONS[e['status']]} {WORDS[e['status']]}", e["status"], tone=f"status {e['status']}"),
+                Cell(f"{ICONS[status]} {WORDS[status]}", status, tone=f"status {status}"),
                 text_cell(str(e.get("title") or e["check"]), small=str(e["check"])),
                 text_cell(str(e.get("detail", ""))),
             ),
-            tone=e["status"],
+            tone=status,
         )
-        for e in entries
+        for e, status in ((entry, shown_status(entry)) for entry in entries)
     ]
     columns = (
         Column("Status", numeric=False),
@@ -81,7 +84,7 @@ def checks_table(entries: list[dict[str, Any]]) -> Table:
     return Table("table-checks", "Checks of the experiment", columns, tuple(rows))
 
 
-def effects_table(evaluation: Evaluation) -> Table:
+def effects_table(evaluation: Evaluation, names: Names) -> Table:
     """Average effect per stage and arm, absolute and relative."""
     rows = []
     for e in average_effects(evaluation):
@@ -89,30 +92,30 @@ def effects_table(evaluation: Evaluation) -> Table:
         rows.append(
             Row(
                 (
-                    text_cell(e.stage),
-                    text_cell(e.arm),
-                    number_cell(e.control, rate_unit(e.stage)),
+                    text_cell(names.stage(e.stage)),
+                    _arm_cell(e.arm, names),
                     number_cell(e.value, unit, e.low, e.high, sign=True, tone=e.direction),
-                    number_cell(e.relative, RELATIVE, e.relative_low, e.relative_high, sign=True),
                     text_cell(ARROWS[e.direction], tone=e.direction),
+                    number_cell(e.relative, RELATIVE, e.relative_low, e.relative_high, sign=True),
+                    number_cell(e.control, rate_unit(e.stage)),
                 )
             )
         )
     columns = (
         Column("Stage", numeric=False),
         Column("Arm", numeric=False),
-        Column("Control", "mean outcome"),
         Column("Effect", "ate"),
-        Column("Relative to control", "ate / control"),
         Column("Interval", numeric=False),
+        Column("Relative to control", "ate / control"),
+        Column("Control", "mean outcome"),
     )
-    caption = f"Average effect against control, {evaluation.confidence:.0%} intervals"
+    caption = f"Average effect against control on the {whole(int(evaluation.campaign['rows']))} test rows, {evaluation.confidence:.0%} intervals"
     return Table("table-effects", caption, columns, tuple(rows), sortable=True)
 
 
-def chain_table(evaluation: Evaluation, stage: str) -> Table | None:
+def chain_table(evaluation: Evaluation, stage: str, names: Names) -> Table | None:
     """How much of the effect at `stage` comes from each step of the chain; None when it cannot be split."""
-    rows = []
+    rows, shown = [], names.stage(stage)
     for arm in evaluation.arms[1:]:
         parts = chain_parts(evaluation, arm, stage)
         if parts is None:
@@ -125,7 +128,7 @@ def chain_table(evaluation: Evaluation, stage: str) -> Table | None:
             rows.append(
                 Row(
                     (
-                        text_cell(arm),
+                        _arm_cell(arm, names),
                         text_cell(part.step),
                         number_cell(part.control, given),
                         number_cell(part.treated, given),
@@ -140,7 +143,7 @@ def chain_table(evaluation: Evaluation, stage: str) -> Table | None:
         rows.append(
             Row(
                 (
-                    text_cell(arm, tone="strong"),
+                    text_cell(names.arm(arm), tone="strong"),
                     text_cell("all steps", tone="strong"),
                     Cell(""),
                     Cell(""),
@@ -155,28 +158,25 @@ def chain_table(evaluation: Evaluation, stage: str) -> Table | None:
         Column("Step", numeric=False),
         Column("Control"),
         Column("Arm's rate"),
-        Column(f"Part of the {stage} effect"),
+        Column(f"Part of the {shown} effect"),
         Column("Share"),
     )
-    return Table("table-chain", f"Where the {stage} effect comes from", columns, tuple(rows))
+    return Table("table-chain", f"Where the {shown} effect comes from", columns, tuple(rows))
 
 
-def scores_table(evaluation: Evaluation, chosen: str, arms: int) -> Table:
-    """Every model, stage and arm by every metric, with intervals, for the first `arms` treated arms; the page filters it."""
+def scores_table(evaluation: Evaluation, chosen: str, role: str, arms: int, names: Names) -> Table:
+    """Every model, stage and arm by every metric, with intervals, for the first `arms` treated arms; the page filters it.
+
+    `role` says why the model `chosen` stands out.
+    """
     metrics = list(dict.fromkeys(evaluation.scores["metric"]))
     found = {(r["model"], r["stage"], r["arm"], r["metric"]): r for r in evaluation.scores.to_dict("records")}
     rows = []
     for s, stage in enumerate(evaluation.stages):
         for a, arm in enumerate(evaluation.arms[1 : 1 + arms]):
             for model in evaluation.models:
-                remark = (
-                    "in the plan or recommended"
-                    if model == chosen
-                    else "ranks only"
-                    if model in evaluation.uncalibrated
-                    else ""
-                )
-                cells = [text_cell(model, small=remark), text_cell(stage), text_cell(arm)]
+                remark = role if model == chosen else "ranks only" if model in evaluation.uncalibrated else ""
+                cells = [text_cell(model, small=remark), text_cell(names.stage(stage)), _arm_cell(arm, names)]
                 for metric in metrics:
                     row = found.get((model, stage, arm, metric))
                     if row is None:
@@ -194,7 +194,7 @@ def scores_table(evaluation: Evaluation, chosen: str, arms: int) -> Table:
                 )
     heads = [Column("Model", numeric=False), Column("Stage", numeric=False), Column("Arm", numeric=False)]
     heads += [Column(_title(metric), metric) for metric in metrics]
-    caption = f"Models side by side on the test rows, {evaluation.confidence:.0%} intervals"
+    caption = f"Models side by side on the {whole(int(evaluation.campaign['rows']))} test rows, {evaluation.confidence:.0%} intervals"
     return Table("table-scores", caption, tuple(heads), tuple(rows), sortable=True)
 
 
@@ -226,12 +226,18 @@ def definitions_table(evaluation: Evaluation) -> Table:
 
 def strongest(evaluation: Evaluation, stage: str) -> AverageEffect:
     """The arm with the largest effect at a stage."""
-    return max((e for e in average_effects(evaluation) if e.stage == stage), key=lambda e: e.value)
+    found = (e for e in average_effects(evaluation) if e.stage == stage)
+    return max(found, key=lambda e: e.value if math.isfinite(e.value) else -math.inf)
 
 
 def last_chain_stage(evaluation: Evaluation) -> str:
     """The last binary stage."""
     return [stage for stage in evaluation.stages if stage != VALUE_STAGE][-1]
+
+
+def _arm_cell(arm: str, names: Names, *, small: str = "") -> Cell:
+    remark = ", ".join(filter(None, (names.arm_small(arm), small)))
+    return text_cell(names.arm(arm), small=remark)
 
 
 def _title(metric: str) -> str:

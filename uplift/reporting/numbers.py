@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uplift.arms import VALUE_STAGE
 
 MISSING = "–"
+NO_INTERVAL = "no interval"
 NOTHING = 1e-9
 """Smaller amounts are shown as 0; the exact number stays in the cell."""
 POINTS = "pp"
@@ -121,9 +122,9 @@ class Unit:
         return text + (self.suffix if suffix else "")
 
     def interval(self, low: float | None, high: float | None, *, sign: bool = False) -> str:
-        """``low to high``; a dash when there is none."""
+        """``low to high``, or that there is none."""
         if not (finite(low) and finite(high)):
-            return MISSING
+            return NO_INTERVAL
         return f"{self.show(low, sign=sign, suffix=False)} to {self.show(high, sign=sign, suffix=False)}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,13 +15,17 @@ from uplift.campaign import Campaign
 from uplift.errors import OutputError, UpliftError
 from uplift.io.atomic import write_text
 from uplift.metrics.evaluation import Evaluation
-from uplift.reporting import facts, pictures, plan_facts, reproduce
+from uplift.reporting import facts, next_steps, pictures, plan_facts, reproduce
+from uplift.reporting.decision import decision
 from uplift.reporting.embed import script_json
-from uplift.reporting.numbers import MISSING, MONEY, exact, percent, whole
+from uplift.reporting.measured import measured
+from uplift.reporting.names import Names
+from uplift.reporting.numbers import MONEY, exact, percent, whole
+from uplift.reporting.plan_words import certificate_sentences, plan_sentences, unspent
 from uplift.reporting.soundness import check_list, light
 from uplift.reporting.tables import Table
 from uplift.reporting.theme import template
-from uplift.reporting.verdict import certificate_sentences, decision, plan_sentences, verdict
+from uplift.reporting.verdict import on_rows, verdict
 
 FILE_NAME = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -57,8 +60,8 @@ def report(
     run : mapping, optional
         As in ``run.json``: ``config``, ``seed``, ``versions``, ``timings``, the data fingerprint and whatever
         else; passwords are masked and folders cut off. Read for the verdict are ``decide_stage``,
-        ``chosen_because``, ``config["decide"]["margin"]``, ``rows["all"]``, ``campaign["rows_per_arm"]``,
-        ``notes``, and ``simulated``, which marks the data as simulated.
+        ``chosen_model``, ``chosen_because``, ``config["decide"]["margin"]``, ``rows["all"]``,
+        ``campaign["rows_per_arm"]``, ``campaign["value"]`` (the value column's name), ``notes``, and ``simulated``, which marks the data as simulated.
     title : str, optional
         Default: the campaign's name.
     overwrite : bool
@@ -114,12 +117,16 @@ def _content(
     title: str | None,
 ) -> dict[str, Any]:
     lamp = light(entries)
-    chosen = decision(evaluation, plan, run)
-    said = verdict(evaluation, plan, lamp, chosen)
+    names = Names.of(campaign, run)
+    chosen = decision(evaluation, plan, run, names)
+    said = verdict(campaign, evaluation, plan, lamp, chosen, names)
     best = [m for m in (chosen.model,) if m in evaluation.models]
-    drawn = pictures.experiment_pictures(evaluation, entries) | pictures.model_pictures(evaluation, best)
+    drawn = pictures.experiment_pictures(evaluation, entries, names)
+    drawn |= pictures.model_pictures(evaluation, best, names)
+    found = None
     if plan is not None:
-        drawn |= pictures.plan_pictures(plan)
+        drawn |= pictures.plan_pictures(plan, names)
+        found = measured(plan) if plan.certificate.n_treated else None
     shown = pictures.shown_arms(evaluation)
     start = {
         "stage": evaluation.stages.index(chosen.stage),
@@ -139,23 +146,31 @@ def _content(
         "subtitle": _subtitle(campaign, evaluation, run),
         "simulated": bool(run.get("simulated")),
         "figures": drawn,
-        "arms_table": facts.arms_table(campaign, (run.get("campaign") or {}).get("rows_per_arm")),
+        "arms_table": facts.arms_table(
+            campaign, (run.get("campaign") or {}).get("rows_per_arm"), names=names
+        ),
         "checks_table": facts.checks_table(entries) if entries else None,
-        "effects_table": facts.effects_table(evaluation),
-        "effect_views": pictures.effect_views(evaluation),
-        "chain_tables": _chain_tables(evaluation, chosen.stage),
-        "scores_table": facts.scores_table(evaluation, chosen.model, shown),
+        "effects_table": facts.effects_table(evaluation, names),
+        "effect_views": pictures.effect_views(evaluation, names),
+        "chain_tables": _chain_tables(evaluation, chosen.stage, names),
+        "scores_table": facts.scores_table(evaluation, chosen.model, chosen.role, shown, names),
         "shown_arms": shown,
         "start": start,
-        "plan_sentences": plan_sentences(plan, chosen) if plan is not None else [],
+        "plan_sentences": plan_sentences(plan, chosen, names) if plan is not None else [],
         "certificate_sentences": certificate_sentences(plan) if plan is not None else [],
-        "allocation_table": plan_facts.allocation_table(plan) if plan is not None else None,
+        "allocation_table": plan_facts.allocation_table(plan, names) if plan is not None else None,
         "budget_table": plan_facts.budget_table(plan) if plan is not None else None,
         "budget": _budget(plan) if plan is not None else None,
         "definitions_table": facts.definitions_table(evaluation),
         "run_facts": reproduce.facts(run),
         "run_blocks": reproduce.blocks(run),
-        "notes": [*map(str, reproduce.public(list(run.get("notes") or ()))), *evaluation.notes],
+        "commands": next_steps.commands(run, failed=lamp.status == "fail"),
+        "missing_decision": next_steps.missing_decision(campaign, run, chosen.stage),
+        "on_rows": on_rows(evaluation),
+        "run_notes": [str(note) for note in reproduce.public(list(run.get("notes") or ()))],
+        "notes": list(evaluation.notes),
+        "measured": found,
+        "skipped": names.all_arms(found.skipped) if found is not None else [],
         "data_json": script_json(
             {
                 "templates": {
@@ -172,10 +187,10 @@ def _content(
         "whole": whole,
         "money": MONEY.show,
         "gap": plan_facts.gap_words(plan) if plan is not None else "",
-        "unspent": _unspent(plan) if plan is not None else "",
+        "unspent": unspent(plan) if plan is not None else "",
         "options": {
-            "stages": list(enumerate(evaluation.stages)),
-            "arms": list(enumerate(evaluation.arms[1 : 1 + shown])),
+            "stages": list(enumerate(map(names.stage, evaluation.stages))),
+            "arms": list(enumerate(names.all_arms(evaluation.arms[1 : 1 + shown]))),
             "models": list(enumerate(evaluation.models)),
         },
         "version": uplift.__version__,
@@ -197,16 +212,11 @@ def _budget(plan: Allocation) -> dict[str, Any]:
     }
 
 
-def _chain_tables(evaluation: Evaluation, stage: str) -> list[Table]:
+def _chain_tables(evaluation: Evaluation, stage: str, names: Names) -> list[Table]:
     """The decided stage's effect along the chain; a first stage has no steps, then the last one's."""
     wanted = stage if stage != evaluation.stages[0] else evaluation.stages[-1]
-    found = facts.chain_table(evaluation, wanted)
+    found = facts.chain_table(evaluation, wanted, names)
     return [found] if found is not None else []
-
-
-def _unspent(plan: Allocation) -> str:
-    c = plan.certificate
-    return MONEY.show(max(c.budget - c.expected_cost, 0.0)) if math.isfinite(c.budget) else MISSING
 
 
 def _subtitle(campaign: Campaign, evaluation: Evaluation, run: Mapping[str, Any]) -> str:
@@ -217,8 +227,7 @@ def _subtitle(campaign: Campaign, evaluation: Evaluation, run: Mapping[str, Any]
         if test < rows
         else "judged on all rows"
     )
-    models = len(evaluation.models)
-    return f"{whole(rows)} rows, {len(campaign.arms) - 1} arm{'s' if len(campaign.arms) != 2 else ''} and control, {models} model{'s' if models != 1 else ''} {where}"
+    return f"{whole(rows)} rows, {len(campaign.arms) - 1} arm{'s' if len(campaign.arms) != 2 else ''} and control, {pictures.models_and_references(evaluation)} {where}"
 
 
 def _same_campaign(campaign: Campaign, evaluation: Evaluation, plan: Allocation | None) -> None:

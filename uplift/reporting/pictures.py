@@ -15,6 +15,7 @@ from uplift.reporting import figures
 from uplift.reporting.effects_in_context import average_effects
 from uplift.reporting.embed import figure_spec
 from uplift.reporting.facts import strongest
+from uplift.reporting.names import Names
 from uplift.reporting.numbers import MONEY, RELATIVE, effect_unit, metric_unit, rate_unit, whole
 from uplift.reporting.soundness import balance_rows
 
@@ -39,38 +40,51 @@ def shown_arms(evaluation: Evaluation) -> int:
     return max(1, min(len(evaluation.arms) - 1, CURVE_BYTES // per_arm))
 
 
-def experiment_pictures(evaluation: Evaluation, checks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def experiment_pictures(
+    evaluation: Evaluation, checks: list[dict[str, Any]], names: Names
+) -> dict[str, dict[str, Any]]:
     """Funnel, balance (where the checks have it) and the average effects in up to three units."""
-    found = {"funnel": figure_spec(figures.funnel_figure(evaluation), _funnel_alt(evaluation))}
-    balance = figures.balance_figure(checks)
+    found = {
+        "funnel": figure_spec(figures.funnel_figure(evaluation, names=names), _funnel_alt(evaluation, names))
+    }
+    balance = figures.balance_figure(checks, names=names)
     if balance is not None:
         rows = balance_rows(checks)
         worst = max(rows.rows, key=lambda row: abs(row.smd))
         beyond = sum(abs(row.smd) > rows.limit for row in rows.rows)
         alt = (
             f"Love plot. {beyond} of {len(rows.rows)} comparisons lie beyond the limit of {rows.limit:g}; "
-            f"the largest difference is {worst.smd:+.3f}, {worst.feature} in {worst.arm}."
+            f"the largest difference is {worst.smd:+.3f}, {worst.feature} in {names.arm(worst.arm)}."
         )
         found["balance"] = figure_spec(balance, alt)
-    for key, _, arguments in effect_views(evaluation):
+    for key, _, arguments in effect_views(evaluation, names):
         stages = arguments.get("stages") or [
             s for s in evaluation.stages if arguments.get("relative") or s != VALUE_STAGE
         ]
-        alt = _effects_alt(evaluation, stages, relative=bool(arguments.get("relative")))
-        found[f"effects:{key}"] = figure_spec(figures.effects_figure(evaluation, **arguments), alt)
+        alt = _effects_alt(evaluation, stages, names, relative=bool(arguments.get("relative")))
+        found[f"effects:{key}"] = figure_spec(
+            figures.effects_figure(evaluation, names=names, **arguments), alt
+        )
     return found
 
 
-def effect_views(evaluation: Evaluation) -> list[tuple[str, str, dict[str, Any]]]:
+def models_and_references(evaluation: Evaluation) -> str:
+    """For example ``3 models and 2 references``."""
+    references = len(evaluation.uncalibrated)
+    parts = [(len(evaluation.models) - references, "model"), (references, "reference")]
+    return " and ".join(f"{count} {word}{'s' if count != 1 else ''}" for count, word in parts if count)
+
+
+def effect_views(evaluation: Evaluation, names: Names) -> list[tuple[str, str, dict[str, Any]]]:
     """Key, text of the option, and arguments of the effects figure."""
     views: list[tuple[str, str, dict[str, Any]]] = [("0", "chain, % of customers", {})]
     if VALUE_STAGE in evaluation.stages:
-        views.append(("1", "value per customer", {"stages": [VALUE_STAGE]}))
+        views.append(("1", f"{names.stage(VALUE_STAGE)} per customer", {"stages": [VALUE_STAGE]}))
     views.append(("2", "all stages, % of control", {"relative": True}))
     return views
 
 
-def model_pictures(evaluation: Evaluation, highlighted: list[str]) -> dict[str, dict[str, Any]]:
+def model_pictures(evaluation: Evaluation, highlighted: list[str], names: Names) -> dict[str, dict[str, Any]]:
     """Curves, scores and tenths for every stage and shown arm (and model)."""
     found: dict[str, dict[str, Any]] = {}
     bands = None if len(evaluation.models) <= FEW_MODELS else highlighted
@@ -79,51 +93,53 @@ def model_pictures(evaluation: Evaluation, highlighted: list[str]) -> dict[str, 
             pair = f"{s}:{a}"
             for kind, make in (("gain", figures.qini_figure), ("lift", figures.uplift_figure)):
                 found[f"{kind}:{pair}"] = figure_spec(
-                    make(evaluation, stage, arm, bands=bands),
-                    _curve_alt(evaluation, stage, arm, kind, highlighted),
+                    make(evaluation, stage, arm, bands=bands, names=names),
+                    _curve_alt(evaluation, stage, arm, kind, highlighted, names),
                 )
             found[f"scores:{pair}"] = figure_spec(
-                figures.scores_figure(evaluation, stage, arm),
-                _scores_alt(evaluation, stage, arm, highlighted),
+                figures.scores_figure(evaluation, stage, arm, names=names),
+                _scores_alt(evaluation, stage, arm, highlighted, names),
             )
             for m, model in enumerate(evaluation.models):
                 found[f"tenths:{m}:{pair}"] = figure_spec(
-                    figures.deciles_figure(evaluation, model, stage, arm),
-                    _tenths_alt(evaluation, model, stage, arm),
+                    figures.deciles_figure(evaluation, model, stage, arm, names=names),
+                    _tenths_alt(evaluation, model, stage, arm, names),
                 )
     return found
 
 
-def plan_pictures(plan: Allocation) -> dict[str, dict[str, Any]]:
+def plan_pictures(plan: Allocation, names: Names) -> dict[str, dict[str, Any]]:
     """Budget curve and customers per arm."""
     curve = plan.curve
     end = (
         f"value {MONEY.show(float(curve.values[-1]))} for a budget of {MONEY.show(float(curve.budgets[-1]))}"
     )
     certificate = plan.certificate
-    arms = "; ".join(f"{arm}: {whole(count)}" for arm, count in certificate.counts.items())
+    arms = "; ".join(f"{names.arm(arm)}: {whole(count)}" for arm, count in certificate.counts.items())
     return {
         "budget": figure_spec(
             figures.budget_figure(plan),
             f"Budget curve. It rises ever more slowly to {end}. The plan brings "
             f"{MONEY.show(certificate.expected_value)} for {MONEY.show(certificate.expected_cost)}.",
         ),
-        "allocation": figure_spec(figures.allocation_figure(plan), f"Customers per arm. {arms}."),
+        "allocation": figure_spec(
+            figures.allocation_figure(plan, names=names), f"Customers per arm. {arms}."
+        ),
     }
 
 
-def _funnel_alt(evaluation: Evaluation) -> str:
+def _funnel_alt(evaluation: Evaluation, names: Names) -> str:
     parts = []
     for stage in evaluation.stages:
         if stage == VALUE_STAGE:
             continue
         rows = evaluation.rates[evaluation.rates["stage"] == stage].to_dict("records")[:6]
-        shown = ", ".join(f"{r['arm']} {rate_unit(stage).show(r['value'])}" for r in rows)
+        shown = ", ".join(f"{names.arm(r['arm'])} {rate_unit(stage).show(r['value'])}" for r in rows)
         parts.append(f"{stage}: {shown}")
     return f"Share of customers that reach each stage. {'; '.join(parts)}."
 
 
-def _effects_alt(evaluation: Evaluation, stages: list[str], *, relative: bool) -> str:
+def _effects_alt(evaluation: Evaluation, stages: list[str], names: Names, *, relative: bool) -> str:
     parts: list[str] = []
     for e in average_effects(evaluation):
         if e.stage in stages and len(parts) < 12:
@@ -132,11 +148,13 @@ def _effects_alt(evaluation: Evaluation, stages: list[str], *, relative: bool) -
                 if relative
                 else effect_unit(e.stage).show(e.value, sign=True)
             )
-            parts.append(f"{e.stage}, {e.arm}: {shown}")
+            parts.append(f"{names.stage(e.stage)}, {names.arm(e.arm)}: {shown}")
     return f"Average effects against control. {'; '.join(parts)}."
 
 
-def _curve_alt(evaluation: Evaluation, stage: str, arm: str, kind: str, models: list[str]) -> str:
+def _curve_alt(
+    evaluation: Evaluation, stage: str, arm: str, kind: str, models: list[str], names: Names
+) -> str:
     unit = effect_unit(stage)
     name = "Qini curve" if kind == "gain" else "Uplift curve"
     parts = []
@@ -149,34 +167,34 @@ def _curve_alt(evaluation: Evaluation, stage: str, arm: str, kind: str, models: 
         parts.append(f"{model} {unit.show(float(getattr(curve, kind)[at]))} ({band})")
     end = float(getattr(evaluation.curves[evaluation.models[0], stage, arm], kind)[-1])
     return (
-        f"{name} of {len(evaluation.models)} models, {stage}, {arm}. With the best 30 % treated: {'; '.join(parts)}. "
+        f"{name} of {models_and_references(evaluation)}, {names.stage(stage)}, {names.arm(arm)}. With the best 30 % treated: {'; '.join(parts)}. "
         f"With everybody treated: {unit.show(end)}."
     )
 
 
-def _scores_alt(evaluation: Evaluation, stage: str, arm: str, models: list[str]) -> str:
+def _scores_alt(evaluation: Evaluation, stage: str, arm: str, models: list[str], names: Names) -> str:
     unit = metric_unit(HEADLINE, stage)
     parts = []
     for model in models[:ALT_MODELS]:
         row = evaluation.score(model, stage, arm)
         parts.append(f"{model} {unit.show(row['value'])} ({unit.interval(row['low'], row['high'])})")
-    return f"{HEADLINE} per model, {stage}, {arm}. {'; '.join(parts)}. All values are in the table below."
+    return f"{HEADLINE} per model, {names.stage(stage)}, {names.arm(arm)}. {'; '.join(parts)}. All values are in the table below."
 
 
-def _tenths_alt(evaluation: Evaluation, model: str, stage: str, arm: str) -> str:
-    unit = effect_unit(stage)
+def _tenths_alt(evaluation: Evaluation, model: str, stage: str, arm: str, names: Names) -> str:
+    unit, pair = effect_unit(stage), f"{names.stage(stage)}, {names.arm(arm)}"
     rows = evaluation.groups
     rows = rows[(rows["model"] == model) & (rows["stage"] == stage) & (rows["arm"] == arm)]
     if rows.empty:
-        return f"No tenths for {model}, {stage}, {arm}."
+        return f"No tenths for {model}, {pair}."
     first, last = rows.iloc[0], rows.iloc[-1]
     return (
-        f"Observed effect by tenth of the ranking of {model}, {stage}, {arm}: {unit.show(first['observed'], sign=True)} "
+        f"Observed effect by tenth of the ranking of {model}, {pair}: {unit.show(first['observed'], sign=True)} "
         f"in the first tenth, {unit.show(last['observed'], sign=True)} in the last. "
-        f"{_best_arm(evaluation, stage)}"
+        f"{_best_arm(evaluation, stage, names)}"
     )
 
 
-def _best_arm(evaluation: Evaluation, stage: str) -> str:
+def _best_arm(evaluation: Evaluation, stage: str, names: Names) -> str:
     best = strongest(evaluation, stage)
-    return f"The strongest arm on average is {best.arm}, {effect_unit(stage).show(best.value, sign=True)}."
+    return f"The strongest arm on average is {names.arm(best.arm)}, {effect_unit(stage).show(best.value, sign=True)}."

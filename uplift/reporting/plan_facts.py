@@ -7,35 +7,31 @@ import math
 import numpy as np
 
 from uplift.allocation import Allocation
-from uplift.metrics.inference import normal_quantile
 from uplift.reporting.figures.plan import arm_totals, marginal_return
+from uplift.reporting.measured import measured
+from uplift.reporting.names import Names
 from uplift.reporting.numbers import MONEY, NOTHING, compact, decimal, percent, whole
 from uplift.reporting.tables import Cell, Column, Row, Table, count_cell, number_cell, text_cell
 
 BUDGET_SHARES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 
-def allocation_table(plan: Allocation) -> Table:
+def allocation_table(plan: Allocation, names: Names) -> Table:
     """Customers, spend and value per arm."""
     customers, spend = arm_totals(plan)
     value = np.bincount(plan.arm_codes, plan.expected_value, minlength=len(plan.arms))
-    measured = (plan.policy_value or {}).get("arms", {})
+    found = measured(plan) if plan.certificate.n_treated else None
+    parts = found.arms if found is not None else {}
     held = int(plan.holdout.sum())
+    control = f"control, of them {whole(held)} held out" if held else "control"
     rows = []
     for code, arm in enumerate(plan.arms):
-        part = measured.get(arm)
-        spread = None if part is None else part["se"] * _z(plan)
+        part = parts.get(arm)
+        remark = ", ".join(filter(None, (names.arm_small(arm), control if code == 0 else "")))
         rows.append(
             Row(
                 (
-                    text_cell(
-                        arm,
-                        small=f"control, of them {whole(held)} held out"
-                        if code == 0 and held
-                        else "control"
-                        if code == 0
-                        else "",
-                    ),
+                    text_cell(names.arm(arm), small=remark),
                     count_cell(int(customers[code])),
                     Cell(
                         percent(customers[code] / max(len(plan), 1)),
@@ -43,9 +39,7 @@ def allocation_table(plan: Allocation) -> Table:
                     ),
                     number_cell(float(spend[code]), MONEY),
                     number_cell(float(value[code]), MONEY),
-                    Cell("–")
-                    if part is None or spread is None
-                    else number_cell(part["value"], MONEY, part["value"] - spread, part["value"] + spread),
+                    Cell("–") if part is None else number_cell(part.value, MONEY, part.low, part.high),
                 )
             )
         )
@@ -58,10 +52,8 @@ def allocation_table(plan: Allocation) -> Table:
                 number_cell(float(plan.expected_cost.sum()), MONEY),
                 number_cell(float(plan.expected_value.sum()), MONEY),
                 Cell("–")
-                if not plan.policy_value
-                else number_cell(
-                    plan.policy_value["value"], MONEY, plan.policy_value["low"], plan.policy_value["high"]
-                ),
+                if found is None or not parts
+                else number_cell(found.value, MONEY, found.low, found.high),
             ),
             tone="total",
         )
@@ -72,7 +64,10 @@ def allocation_table(plan: Allocation) -> Table:
         Column("Share"),
         Column("Expected spend"),
         Column("Expected value", "by the model"),
-        Column("Measured value", "policy_value"),
+        Column(
+            "Measured value" + (f", {found.where}" if found is not None and found.scaled else ""),
+            "policy_value",
+        ),
     )
     return Table("table-allocation", "Who gets what", columns, tuple(rows))
 
@@ -82,7 +77,7 @@ def budget_table(plan: Allocation) -> Table:
     curve, budget = plan.curve, plan.certificate.budget
     limited = math.isfinite(budget) and budget > 0
     base, of = (budget, "the budget") if limited else (float(curve.budgets[-1]), "what is useful")
-    here = float(curve.value_at(base))
+    here = float(curve.value_at(min(budget, float(curve.budgets[-1]))))
     rows = []
     for share in BUDGET_SHARES:
         at = base * share
@@ -99,7 +94,7 @@ def budget_table(plan: Allocation) -> Table:
                     number_cell(marginal_return(plan, at) if at <= curve.budgets[-1] else 0.0, MONEY),
                     count_cell(round(treated)),
                 ),
-                tone="chosen" if share == 1 else "",
+                tone="chosen" if share == 1 and budget > 0 else "",
             )
         )
     columns = (
@@ -125,7 +120,3 @@ def gap_words(plan: Allocation) -> str:
 def per_money(value: float, cost: float) -> str:
     """Return on spend."""
     return decimal(value / cost, 2) if cost > 0 else "–"
-
-
-def _z(plan: Allocation) -> float:
-    return normal_quantile((plan.policy_value or {}).get("confidence", 0.95))

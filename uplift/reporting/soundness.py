@@ -11,8 +11,9 @@ from uplift.errors import UpliftError
 BALANCE_CHECK = "balance_smd"
 DEFAULT_LIMIT = 0.1
 ORDER = ("pass", "warn", "fail")
-WORDS = {"pass": "Pass", "warn": "Warning", "fail": "Fail"}
-ICONS = {"pass": "✓", "warn": "!", "fail": "✕", "none": "?"}
+UNTESTED = "untested"
+WORDS = {"pass": "Pass", "warn": "Warning", "fail": "Fail", UNTESTED: "Not tested"}
+ICONS = {"pass": "✓", "warn": "!", "fail": "✕", "none": "?", UNTESTED: "–"}
 VERDICTS = {
     "pass": ("Sound", "Nothing in the data speaks against the experiment."),
     "warn": ("Usable, with care", "Read the warnings before you rely on the effects."),
@@ -35,7 +36,7 @@ class Light:
     word, sentence, icon : str
         For people; colour alone is never the message.
     counts : dict of str to int
-        Results per status.
+        Results per status, those that tested nothing apart.
     """
 
     status: str
@@ -46,8 +47,9 @@ class Light:
 
     @property
     def tally(self) -> str:
-        """For example ``11 pass, 2 warn, 0 fail``."""
-        return ", ".join(f"{self.counts[status]} {status}" for status in ORDER)
+        """For example ``11 pass, 2 warn, 0 fail, 1 not tested``."""
+        said = [f"{self.counts[status]} {status}" for status in ORDER]
+        return ", ".join(said + [f"{self.counts[UNTESTED]} not tested"] * bool(self.counts[UNTESTED]))
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,34 @@ def check_list(checks: Any) -> list[dict[str, Any]]:
     return entries
 
 
+def shown_status(entry: dict[str, Any]) -> str:
+    """The check's status, or "untested" for one that passed because it had nothing to test.
+
+    The sample ratio has no planned shares to compare with, balance no features, unit_arms no unit column.
+    """
+    data = entry.get("data") or {}
+    nothing = {
+        "sample_ratio": "planned" in data and data["planned"] is None and data.get("p") is None,
+        "balance_smd": data.get("tests") == 0,
+        "balance_classifier": data.get("auc") == {},
+        "unit_arms": "data" in entry and not data,
+    }
+    return UNTESTED if entry["status"] == "pass" and nothing.get(entry["check"], False) else entry["status"]
+
+
 def light(entries: list[dict[str, Any]]) -> Light:
-    """The worst status of all checks."""
-    counts = {status: sum(entry["status"] == status for entry in entries) for status in ORDER}
-    status = "none" if not entries else max((s for s in ORDER if counts[s]), key=ORDER.index)
+    """The worst status of all checks that tested something."""
+    found = [shown_status(entry) for entry in entries]
+    counts = {status: found.count(status) for status in (*ORDER, UNTESTED)}
+    status = max((s for s in ORDER if counts[s]), key=ORDER.index, default="none")
     word, sentence = VERDICTS[status]
+    if counts[UNTESTED] and status != "none":
+        open_questions = [
+            str(entry.get("title") or entry["check"]) for entry in entries if shown_status(entry) == UNTESTED
+        ]
+        sentence += f" Not tested: {' '.join(open_questions)}"
+    elif entries and status == "none":
+        sentence = "None of the checks had anything to test."
     return Light(status, word, sentence, ICONS[status], counts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from uplift.reporting.numbers import MISSING, Unit, exact, finite, whole
+from uplift.reporting.numbers import MISSING, NO_INTERVAL, Unit, exact, finite, whole
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Cell:
         CSS class: "up", "down", "unclear", "strong" or empty. Never the only carrier of a meaning.
     code : bool
         Show as an identifier.
+    unit : str
+        Numbers of different units in one column are sorted apart.
     """
 
     text: str
@@ -30,6 +32,31 @@ class Cell:
     small: str = ""
     tone: str = ""
     code: bool = False
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class KeyNumber:
+    """One card of the verdict.
+
+    Attributes
+    ----------
+    id, label, text, note : str
+        What it is, the number for people, and a line of context.
+    value : str
+        All digits, or empty when it is a word.
+    tone : str
+        "pass", "warn", "fail", "none" or empty.
+    icon : str
+    """
+
+    id: str
+    label: str
+    text: str
+    note: str
+    value: str = ""
+    tone: str = ""
+    icon: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,11 +110,15 @@ def number_cell(
     sign: bool = False,
     tone: str = "",
 ) -> Cell:
-    """A number with its interval underneath."""
+    """A number with its interval underneath; ends that are given and not finite mean that it has none."""
     if not finite(number):
         return Cell(MISSING, "", "not available")
-    small = f"({unit.interval(low, high, sign=sign)})" if finite(low) and finite(high) else ""
-    return Cell(unit.show(number, sign=sign), exact(number), small, tone)
+    small = ""
+    if finite(low) and finite(high):
+        small = f"({unit.interval(low, high, sign=sign)})"
+    elif low is not None or high is not None:
+        small = NO_INTERVAL
+    return Cell(unit.show(number, sign=sign), exact(number), small, tone, unit=unit.name)
 
 
 def count_cell(number: int, *, small: str = "") -> Cell:

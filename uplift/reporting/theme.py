@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -99,6 +100,27 @@ def labels(names: Iterable[str], *, length: int = LABEL_LENGTH) -> list[str]:
         seen[text] = seen.get(text, 0) + 1
         result.append(text if short.count(text) == 1 else f"{text} ({seen[text]})")
     return result
+
+
+def error_bars(
+    value: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    *,
+    colour: str,
+    thickness: float = 2,
+    width: float = 4,
+) -> dict[str, Any]:
+    """Intervals as plotly error bars, float [point]; every end must be finite (see :func:`with_interval`)."""
+    return {
+        "type": "data", "symmetric": False, "array": high - value, "arrayminus": value - low,
+        "thickness": thickness, "width": width, "color": colour,
+    }  # fmt: skip
+
+
+def with_interval(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Which points have an interval, bool [point]. The others are drawn hollow: plotly would give them one of 0."""
+    return np.isfinite(low) & np.isfinite(high)
 
 
 def template(*, dark: bool = False) -> go.layout.Template:

@@ -160,6 +160,11 @@ class Simulation:
             }
             for name, amount in zip(knobs.arm_names[1:], knobs.amounts, strict=True)
         }
+        if knobs.confounding == 0 and not (knobs.strata and knobs.strata_imbalance > 0):
+            # One lottery for all: its odds are the planned shares.
+            arms = {CONTROL: {}, **arms}
+            for name, share in zip(knobs.arm_names, knobs.shares, strict=True):
+                arms[name]["share"] = share
         budget = BUDGET_PER_CUSTOMER * TEST_SHARE * (1 - knobs.repeat_units) * knobs.rows
         decide = {"stage": last, "margin": MARGIN, "budget": float(f"{budget:.2g}"), "holdout": HOLDOUT}
         split = {"test": TEST_SHARE, "by": "unit", "seed": 0}

@@ -42,7 +42,7 @@ from uplift.models.classical.boosting import (
     predict,
 )
 from uplift.models.classical.flat_forest import FlatForest
-from uplift.models.classical.weights import sample_weights
+from uplift.models.row_weights import row_weights
 
 if TYPE_CHECKING:
     from lightgbm import Booster, Dataset
@@ -173,12 +173,13 @@ class ClassicalModel(UpliftModel):
                 f"arm {campaign.arm_names[int(np.argmin(counts))]!r} has no rows to learn from; drop the arm or use a bigger training part."
             )
         binary = tuple(stage != VALUE_STAGE for stage in campaign.stages)
+        weights = row_weights(campaign)
         self.parts_ = self._learn(
             Training(
                 self._matrix(campaign),
                 campaign.arm_codes,
                 campaign.outcomes,
-                sample_weights(campaign),
+                None if weights is None else weights.values,
                 binary,
                 len(campaign.arms),
             )

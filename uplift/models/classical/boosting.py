@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from uplift.errors import MissingDependencyError, ModelError
+from uplift.models.parameters import SEED, THREADS, Number, Rule, Whole
 
 if TYPE_CHECKING:
     from lightgbm import Booster, Dataset
@@ -71,16 +73,26 @@ class BoostedParameters:
     learning_rate : float
         Shrinkage of every tree, in (0, 1].
     num_leaves : int
-        Leaves per tree, > 1.
+        Leaves per tree, 2 to 131,072.
     min_child_samples : int
-        Rows per leaf.
+        Rows per leaf, >= 0.
     reg_lambda : float
         L2 penalty on leaf values, >= 0.
     n_jobs : int
         At most so many threads (fewer on small data); -1 for all cores. Does not change the result.
     random_state : int
-        Seed.
+        Seed, 0 to 2^31 - 1.
     """
+
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "n_estimators": Whole(1),
+        "learning_rate": Number(0, 1, open_low=True),
+        "num_leaves": Whole(2, 131_072),
+        "min_child_samples": Whole(0),
+        "reg_lambda": Number(0),
+        "n_jobs": THREADS,
+        "random_state": SEED,
+    }
 
     n_estimators: int = 200
     learning_rate: float = 0.05
@@ -89,6 +101,11 @@ class BoostedParameters:
     reg_lambda: float = 1.0
     n_jobs: int = -1
     random_state: int = 0
+
+    @classmethod
+    def check_available(cls) -> None:
+        """Import LightGBM; see :meth:`uplift.models.base.UpliftModel.check_available`."""
+        lightgbm()
 
     def settings(self, schema: FeatureSchema, *, extra_categorical: tuple[int, ...] = ()) -> Settings:
         """Settings for matrices of `schema`, with further category columns `extra_categorical`."""
@@ -150,8 +167,6 @@ class Settings:
             raise ModelError(
                 f"the Tweedie objective cannot take the {int((outcome < 0).sum()):,} negative values of this campaign; use value_objective='regression'."
             )
-        if self.n_estimators < 1:
-            raise ModelError(f"n_estimators is {self.n_estimators}; it must be at least 1.")
         data.set_label(np.ascontiguousarray(outcome, np.float32))
         workers = useful_threads(self.n_jobs, data.num_data(), data.num_feature())
         params = {**self.params, "objective": objective, "num_threads": workers}

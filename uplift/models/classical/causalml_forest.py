@@ -6,6 +6,7 @@ peer's own. A saved model needs no CausalML.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from uplift.models.classical.adapter import CONTROL, ClassicalModel, Parts, Stag
 from uplift.models.classical.boosting import threads
 from uplift.models.classical.flat_forest import FlatForest
 from uplift.models.classical.peers import import_peer
+from uplift.models.parameters import SEED, THREADS, Choice, Either, Number, OrNone, Rule, Whole
 
 
 class UpliftForest(ClassicalModel):
@@ -41,19 +43,19 @@ class UpliftForest(ClassicalModel):
     criterion : {"KL", "ED", "Chi", "CTS"}
         Distance between the arms' outcome rates that a split should raise (not used for the value).
     max_depth : int
-        Depth of the trees.
+        Depth of the trees, > 0.
     min_samples_leaf : int
-        Rows per leaf.
+        Rows per leaf, > 0.
     min_samples_treatment : int
-        Rows of every arm per leaf.
+        Rows of every arm per leaf, > 0.
     n_reg : int
-        Rows by which the parent's rate shrinks a child's when splits are compared.
+        Rows, >= 0, by which the parent's rate shrinks a child's when splits are compared.
     max_features : int, float, "sqrt" or None
         Features that a split may look at: a number, a share, the square root, all.
     n_jobs : int
         Threads; -1 for all cores. Does not change the result.
     random_state : int
-        Seed.
+        Seed, 0 to 2^31 - 1.
 
     References
     ----------
@@ -62,6 +64,17 @@ class UpliftForest(ClassicalModel):
     """
 
     name: ClassVar[str] = "causalml_uplift_forest"
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "n_estimators": Whole(1),
+        "criterion": Choice("KL", "ED", "Chi", "CTS"),
+        "max_depth": Whole(1),
+        "min_samples_leaf": Whole(1),
+        "min_samples_treatment": Whole(1),
+        "n_reg": Whole(0),
+        "max_features": OrNone(Either(Whole(1), Number(0, 1, open_low=True), Choice("sqrt"))),
+        "n_jobs": THREADS,
+        "random_state": SEED,
+    }
 
     def __init__(
         self,
@@ -85,6 +98,10 @@ class UpliftForest(ClassicalModel):
         self.max_features = max_features
         self.n_jobs = n_jobs
         self.random_state = random_state
+
+    @classmethod
+    def check_available(cls) -> None:
+        import_peer("causalml.inference.tree", model=cls.name)
 
     def _matrix(self, campaign: Campaign) -> np.ndarray:
         return self.schema_.dense(campaign)

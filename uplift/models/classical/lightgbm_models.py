@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from uplift.campaign import Campaign
-from uplift.errors import ModelError, did_you_mean
 from uplift.models.classical.adapter import (
     ClassicalModel,
     Pair,
@@ -19,17 +19,13 @@ from uplift.models.classical.adapter import (
     Training,
 )
 from uplift.models.classical.boosting import REGRESSION, TWEEDIE, BoostedParameters, predict
+from uplift.models.parameters import Choice, Rule
 
 if TYPE_CHECKING:
     from lightgbm import Booster
 
 
-def _check_value_objective(objective: str) -> str:
-    if objective not in (REGRESSION, TWEEDIE):
-        raise ModelError(
-            f"unknown value_objective {objective!r}; {did_you_mean(objective, (REGRESSION, TWEEDIE))}"
-        )
-    return objective
+_RULES: dict[str, Rule] = {**BoostedParameters.rules, "value_objective": Choice(REGRESSION, TWEEDIE)}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -37,7 +33,7 @@ class LightGBMT(PairwiseModel):
     """T-learner: one LightGBM model per arm and stage; the uplift is the difference of their predictions.
 
     Category codes are split as categories and missing values are handled by LightGBM itself. Sampling weights,
-    propensities and strata become row weights (:func:`uplift.models.classical.weights.sample_weights`).
+    propensities and strata become row weights (:func:`uplift.models.row_weights.row_weights`).
     `validation` is not used. See :class:`~uplift.models.classical.boosting.BoostedParameters` for the rest of
     the parameters.
 
@@ -53,11 +49,12 @@ class LightGBMT(PairwiseModel):
     """
 
     name: ClassVar[str] = "lightgbm_t"
+    rules: ClassVar[Mapping[str, Rule]] = _RULES
 
     value_objective: str = REGRESSION
 
     def _value_objective(self) -> str:
-        return _check_value_objective(self.value_objective)
+        return self.value_objective
 
     def _learn_outcome(self, pair: Pair, stage: int, control: Booster | None) -> Parts:
         settings = self.settings(self.schema_)
@@ -89,6 +86,7 @@ class LightGBMS(BoostedParameters, ClassicalModel):
     """
 
     name: ClassVar[str] = "lightgbm_s"
+    rules: ClassVar[Mapping[str, Rule]] = _RULES
 
     value_objective: str = REGRESSION
 
@@ -111,7 +109,6 @@ class LightGBMS(BoostedParameters, ClassicalModel):
             wide[:, columns + 1] = np.asarray(self.amounts_, np.float32)[arms]
 
     def _learn(self, training: Training) -> list[Parts]:
-        value = _check_value_objective(self.value_objective)
         columns = training.matrix.shape[1]
         wide = self._with_arm(training.matrix)
         self._set_arm(wide, columns, training.arms)
@@ -120,7 +117,8 @@ class LightGBMS(BoostedParameters, ClassicalModel):
         )
         settings = self.settings(self.schema_, extra_categorical=(columns,))
         return [
-            {"outcome": rows.learn_outcome(settings, s, value=value)} for s in range(len(training.binary))
+            {"outcome": rows.learn_outcome(settings, s, value=self.value_objective)}
+            for s in range(len(training.binary))
         ]
 
     def _read(self, parts: Parts, matrix: np.ndarray, binary: bool) -> StageEffects:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from uplift.effects import Effects
 from uplift.hashing import unit_uniform
 from uplift.models.classical.adapter import ClassicalModel, Parts, StageEffects, Training
 from uplift.models.classical.boosting import BoostedParameters, predict
+from uplift.models.parameters import SEED, Rule
 
 
 class Response(BoostedParameters, ClassicalModel):
@@ -49,11 +51,12 @@ class Random(ClassicalModel):
     Parameters
     ----------
     random_state : int
-        Salt of the hash.
+        Salt of the hash, 0 to 2^31 - 1.
     """
 
     name: ClassVar[str] = "random"
     calibrated: ClassVar[bool] = False
+    rules: ClassVar[Mapping[str, Rule]] = {"random_state": SEED}
 
     def __init__(self, *, random_state: int = 0) -> None:
         self.random_state = random_state

@@ -6,20 +6,19 @@ peer's own. A saved model needs no scikit-uplift. ``sklift.viz`` is never import
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from uplift.errors import ModelError, did_you_mean
 from uplift.models.classical.adapter import Pair, PairEffects, PairwiseModel, Parts
 from uplift.models.classical.boosting import BINARY, REGRESSION, Learner, predict
 from uplift.models.classical.peers import import_peer
+from uplift.models.parameters import Choice, Rule
 
 if TYPE_CHECKING:
     from lightgbm import Booster
-
-METHODS = ("vanilla", "ddr_control", "ddr_treatment")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -44,8 +43,17 @@ class TwoModels(PairwiseModel):
     """
 
     name: ClassVar[str] = "sklift_two_models"
+    rules: ClassVar[Mapping[str, Rule]] = {
+        **PairwiseModel.rules,
+        "method": Choice("vanilla", "ddr_control", "ddr_treatment"),
+    }
 
     method: str = "vanilla"
+
+    @classmethod
+    def check_available(cls) -> None:
+        super().check_available()
+        import_peer("sklift.models", model=cls.name)
 
     @property
     def shares_control(self) -> bool:
@@ -53,8 +61,6 @@ class TwoModels(PairwiseModel):
         return self.method != "ddr_treatment"
 
     def _learn_outcome(self, pair: Pair, stage: int, control: Booster | None) -> Parts:
-        if self.method not in METHODS:
-            raise ModelError(f"unknown method {self.method!r}; {did_you_mean(self.method, METHODS)}")
         models = import_peer("sklift.models", model=self.name)
         settings, data = self.settings(self.schema_), pair.data
         objective = BINARY if data.binary[stage] else REGRESSION
@@ -106,6 +112,11 @@ class ClassTransformation(PairwiseModel):
     """
 
     name: ClassVar[str] = "sklift_class_transformation"
+
+    @classmethod
+    def check_available(cls) -> None:
+        super().check_available()
+        import_peer("sklift.models", model=cls.name)
 
     def _learn_outcome(self, pair: Pair, stage: int, control: Booster | None) -> Parts:
         models = import_peer("sklift.models", model=self.name)

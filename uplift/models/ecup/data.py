@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,14 @@ import torch
 from torch import Tensor
 
 from uplift.errors import ModelError
+from uplift.models.ecup.value import ValueLoss
 
 if TYPE_CHECKING:
     from uplift.campaign import Campaign
     from uplift.features import FeatureSchema
+
+STRAY = 0.01
+"""Share of values without the last stage that are ignored; above it, as in ``uplift check``, they are an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +36,9 @@ class Rows:
     outcomes : Tensor [row, stage] float32
         Binary stages.
     value : Tensor [row] float32, optional
-        Value after the last stage.
+        Value after the last stage, 0 on rows that did not reach it.
     weights : Tensor [row] float32, optional
-        Row weights with mean 1.
+        Row weights with mean about 1.
     """
 
     numeric: Tensor
@@ -73,53 +78,68 @@ def feature_tensors(campaign: Campaign, schema: FeatureSchema) -> tuple[Tensor, 
     return torch.from_numpy(numeric), torch.from_numpy(encoded.categorical)
 
 
-def row_weights(campaign: Campaign, *, clip: float) -> np.ndarray | None:
-    """Sampling weights times stabilised inverse propensities, float64 [row] with mean 1, or None.
-
-    A row that received arm t with propensity e gets ``P(t) / e``, P(t) being the arm's (weighted) share of
-    all rows, cut at `clip`: the weighted rows are then as if randomised, and one unlikely row cannot outweigh
-    `clip` ordinary ones. Without propensities and weights (a plain randomised campaign) there are none.
-
-    References
-    ----------
-    Robins, Hernan, Brumback (2000), Marginal structural models and causal inference in epidemiology.
-    """
-    if campaign.weights is None and campaign.propensity is None:
-        return None
-    weights = np.ones(campaign.n_rows) if campaign.weights is None else campaign.weights.astype(np.float64)
-    if campaign.propensity is not None:
-        totals = np.bincount(campaign.arm_codes, weights=weights, minlength=len(campaign.arms))
-        shares = totals / totals.sum()
-        weights = weights * np.minimum(shares[campaign.arm_codes] / campaign.propensity, clip)
-    return weights / weights.mean()
-
-
-def check_value(campaign: Campaign) -> None:
-    """Refuse a value that is not the value of the last stage.
+def check_value(campaign: Campaign) -> int:
+    """Count the rows whose value will be ignored because they did not reach the last stage.
 
     Raises
     ------
     ModelError
-        The value is not 0 on a row that did not reach the last stage.
+        These are more than 1 % of all rows with a value: it is not the value of the last stage.
     """
     if not campaign.has_value:
-        return
-    stray = int(((campaign.outcomes[:, -1] != 0) & (campaign.outcomes[:, -2] == 0)).sum())
-    if stray:
+        return 0
+    some = campaign.outcomes[:, -1] != 0
+    stray = int((some & (campaign.outcomes[:, -2] == 0)).sum())
+    if stray > STRAY * some.sum():
         raise ModelError(
-            f"the value is not 0 in {stray:,} rows that did not reach {campaign.chain[-1]!r}, so it is not the value "
-            f"of that stage; set it to 0 there, or fix the stage."
+            f"the value is not 0 in {stray:,} rows that did not reach {campaign.chain[-1]!r}, {stray / some.sum():.1%} "
+            f"of all values, so it is not the value of that stage; set it to 0 there, or fix the stage."
         )
+    return stray
 
 
-def load_rows(campaign: Campaign, schema: FeatureSchema, *, clip: float, device: torch.device) -> Rows:
-    """All rows of `campaign` on `device`; `clip` as in :func:`row_weights`."""
+def choose_value_loss(wanted: str, campaigns: Sequence[Campaign]) -> ValueLoss | None:
+    """Loss of the value: `wanted`, or for ``"auto"`` the one that fits all values at the last stage.
+
+    Parameters
+    ----------
+    wanted : {"auto", "lognormal", "mse"}
+    campaigns : sequence of Campaign
+        Training and validation rows.
+
+    Returns
+    -------
+    {"lognormal", "mse"} or None
+        None where there is no value. ``"auto"`` is ``"lognormal"`` when every value is positive.
+
+    Raises
+    ------
+    ModelError
+        ``"lognormal"`` is wanted and some value is not positive.
+    """
+    if not campaigns[0].has_value:
+        return None
+    if wanted == "mse":
+        return "mse"
+    values = np.concatenate([campaign.outcomes[campaign.outcomes[:, -2] == 1, -1] for campaign in campaigns])
+    wrong = int((values <= 0).sum())
+    if wanted == "lognormal" and wrong:
+        raise ModelError(
+            f"model 'ecup': value_loss is 'lognormal', but the value is not positive in {wrong:,} of {len(values):,} "
+            f"rows that reached {campaigns[0].chain[-1]!r}; use value_loss='mse' or 'auto'."
+        )
+    return "mse" if wrong else "lognormal"
+
+
+def load_rows(
+    campaign: Campaign, schema: FeatureSchema, *, weights: np.ndarray | None, device: torch.device
+) -> Rows:
+    """All rows of `campaign` on `device`, with row `weights` [row]; values without the last stage become 0."""
     numeric, categorical = feature_tensors(campaign, schema)
     outcomes = campaign.outcomes
     value = None
     if campaign.has_value:
-        outcomes, value = outcomes[:, :-1], outcomes[:, -1]
-    weights = row_weights(campaign, clip=clip)
+        outcomes, value = outcomes[:, :-1], outcomes[:, -1] * outcomes[:, -2]
     return Rows(
         numeric=numeric.to(device),
         categorical=categorical.to(device),

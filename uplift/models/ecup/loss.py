@@ -91,36 +91,3 @@ def stage_losses(
         reached = reached * weights.unsqueeze(-1)
     # Divided by the share of rows that count, so that the mean over all rows is the mean over those.
     return reached * losses / reached.mean(0).clamp_min(torch.finfo(losses.dtype).tiny)
-
-
-def value_loss(
-    parameters: Tensor, target: Tensor, observed: Tensor, *, weights: Tensor | None = None
-) -> Tensor:
-    """Negative log-likelihood of the lognormal part of a zero-inflated lognormal, per row.
-
-    Rows without a value contribute zero and are averaged over like the others: the likelihood of the chain and
-    this term add up to the joint zero-inflated likelihood per assigned unit, so weight 1 needs no tuning.
-
-    Parameters
-    ----------
-    parameters : Tensor [row, 2]
-        loc and log sigma.
-    target : Tensor [row]
-        Standardised log value.
-    observed : Tensor [row]
-        1 where the row reached the last stage with a positive value, else 0.
-    weights : Tensor [row], optional
-        Row weights with mean about 1.
-
-    Returns
-    -------
-    Tensor [row]
-
-    Examples
-    --------
-    >>> value_loss(torch.zeros(2, 2), torch.tensor([2.0, 9.0]), torch.tensor([1.0, 0.0]))
-    tensor([2., 0.])
-    """
-    loc, log_sigma = parameters.unbind(-1)
-    losses = observed * (0.5 * ((target - loc) * (-log_sigma).exp()).square() + log_sigma)
-    return losses if weights is None else weights * losses

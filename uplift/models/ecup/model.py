@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,15 +15,17 @@ from safetensors.torch import load_file, save_file
 
 from uplift.campaign import Campaign
 from uplift.effects import Effects
-from uplift.errors import ModelError, did_you_mean
+from uplift.errors import ModelError
 from uplift.features import FeatureSchema
-from uplift.models.base import UpliftModel
-from uplift.models.ecup.data import check_value, feature_tensors, load_rows
+from uplift.io.atomic import make_ordinary
+from uplift.models.base import ModelWarning, UpliftModel
+from uplift.models.ecup.data import check_value, choose_value_loss, feature_tensors, load_rows
 from uplift.models.ecup.loss import LossSpace
 from uplift.models.ecup.network import EcupNetwork
 from uplift.models.ecup.progress import TrainingProgress
 from uplift.models.ecup.selection import Criterion
 from uplift.models.ecup.tenet import BitLevel
+from uplift.models.ecup.threads import fixed_threads
 from uplift.models.ecup.training import (
     History,
     TrainingSettings,
@@ -33,6 +35,9 @@ from uplift.models.ecup.training import (
     start,
     train,
 )
+from uplift.models.ecup.value import ValueLoss
+from uplift.models.parameters import SEED, Choice, Each, Flag, Number, OrNone, Rule, Text, Whole
+from uplift.models.row_weights import row_weights
 from uplift.splitting import held_out_mask
 
 WEIGHTS_FILE = "model.safetensors"
@@ -78,6 +83,12 @@ class ECUP(UpliftModel):
         Weight of each binary stage in the loss; default 1 each.
     value_weight : float
         Weight of the value's likelihood, when the campaign has a value.
+    value_loss : {"auto", "lognormal", "mse"}
+        How the value of a row that reached the last stage is learned: as lognormal (positive values only), or by
+        squared error (any sign: margins, returns, zeros). ``"auto"`` takes lognormal when all values at the last
+        stage are positive, else squared error. The value per assigned unit is P(last stage) E[value | last stage].
+        A value on a row that did not reach the last stage is ignored, with a warning, and refused when these are
+        more than 1 % of all values.
     learning_rate : float
         Step size of Adam. Paper: 1e-4, 1e-3 or 1e-2.
     averaging : float
@@ -97,11 +108,13 @@ class ECUP(UpliftModel):
         lowest loss.
     propensity_clip : float
         Upper limit, > 0, of the stabilised inverse propensity P(arm) / propensity by which a row is weighted when
-        the campaign has propensities. Sampling weights multiply it. A campaign with neither is not weighted.
+        the campaign has propensities, or strata, whose arm shares then stand for them
+        (:func:`uplift.models.row_weights.row_weights`). Sampling weights multiply it. A warning says how many
+        rows were cut, because cutting brings back some of the confounding.
     device : str
         ``"auto"`` (CUDA when there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
     random_state : int
-        Seed of the initial weights, the shuffling and the validation split. Same seed, same machine, same
+        Seed, 0 to 2^31 - 1, of the initial weights, the shuffling and the validation split. Same seed, same machine, same
         predictions; the global random state is neither read nor changed.
     verbose : bool
         Show a progress bar with rows per second.
@@ -112,6 +125,8 @@ class ECUP(UpliftModel):
         The fitted network.
     history_ : list of dict
         One entry per epoch; see :func:`uplift.models.ecup.training.train`.
+    value_loss_ : {"lognormal", "mse"} or None
+        How the value was learned.
 
     References
     ----------
@@ -125,9 +140,40 @@ class ECUP(UpliftModel):
     """
 
     name: ClassVar[str] = "ecup"
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "embedding_dim": Whole(1),
+        "attention_dim": OrNone(Whole(1)),
+        "hidden": Each(Whole(1), least=1),
+        "gate_hidden": Whole(1),
+        "heads": Whole(1),
+        "gamma": Number(0, open_low=True),
+        "bit_level": Choice(*get_args(BitLevel)),
+        "share_gates": Flag(),
+        "tenet": Flag(),
+        "taenet": Flag(),
+        "tau_units": Whole(1, 2),
+        "stop_gradient": Flag(),
+        "share_tower": Flag(),
+        "loss_space": Choice(*get_args(LossSpace)),
+        "stage_weights": OrNone(Each(Number(0))),
+        "value_weight": Number(0),
+        "value_loss": Choice("auto", *get_args(ValueLoss)),
+        "learning_rate": Number(0, open_low=True),
+        "averaging": Number(0, 1, open_high=True),
+        "batch_size": Whole(1),
+        "max_epochs": Whole(1),
+        "patience": Whole(1),
+        "validation_fraction": Number(0, 1, open_low=True, open_high=True),
+        "criterion": Choice(*get_args(Criterion)),
+        "propensity_clip": Number(0, open_low=True),
+        "device": Text("a torch device such as 'auto', 'cpu' or 'cuda'"),
+        "random_state": SEED,
+        "verbose": Flag(),
+    }
 
     network_: EcupNetwork
     history_: History
+    value_loss_: ValueLoss | None
 
     def __init__(
         self,
@@ -148,6 +194,7 @@ class ECUP(UpliftModel):
         loss_space: LossSpace = "entire",
         stage_weights: Sequence[float] | None = None,
         value_weight: float = 1.0,
+        value_loss: Literal["auto", "lognormal", "mse"] = "auto",
         learning_rate: float = 1e-3,
         averaging: float = 0.98,
         batch_size: int = 2048,
@@ -176,6 +223,7 @@ class ECUP(UpliftModel):
         self.loss_space = loss_space
         self.stage_weights = stage_weights
         self.value_weight = value_weight
+        self.value_loss = value_loss
         self.learning_rate = learning_rate
         self.averaging = averaging
         self.batch_size = batch_size
@@ -188,10 +236,17 @@ class ECUP(UpliftModel):
         self.random_state = random_state
         self.verbose = verbose
 
+    @fixed_threads()
     def _fit(self, campaign: Campaign, validation: Campaign | None) -> None:
-        self._check_params(campaign)
-        check_value(campaign)
+        if self.stage_weights is not None and len(self.stage_weights) != len(campaign.chain):
+            raise ModelError(
+                f"model 'ecup': stage_weights has {len(self.stage_weights)} entries for the {len(campaign.chain)} "
+                f"stages {' -> '.join(campaign.chain)}; give one per binary stage."
+            )
         device = resolve_device(self.device)
+        self._warn_of_stray_values(campaign)
+        weights = self._row_weights(campaign)
+        held_weights = None
         if validation is None:
             held_out = held_out_mask(
                 campaign,
@@ -200,20 +255,24 @@ class ECUP(UpliftModel):
                 by="unit",
                 purpose="ecup-validation",
             )
+            if weights is not None:
+                weights, held_weights = weights[~held_out], weights[held_out]
             campaign, validation = campaign.take(~held_out), campaign.take(held_out)
         elif (validation.arm_names, validation.stages) != (self.arms_, self.stages_):
             raise ModelError(
                 f"the validation campaign has arms {', '.join(validation.arm_names)} and stages "
                 f"{' -> '.join(validation.stages)}, other than the training campaign; build both from one campaign."
             )
-        rows = load_rows(campaign, self.schema_, clip=self.propensity_clip, device=device)
-        held = load_rows(validation, self.schema_, clip=self.propensity_clip, device=device)
+        else:
+            found = row_weights(validation, clip=self.propensity_clip)
+            held_weights = None if found is None else found.values
+        rows = load_rows(campaign, self.schema_, weights=weights, device=device)
+        held = load_rows(validation, self.schema_, weights=held_weights, device=device)
         if self.criterion == "qini":
             check_validation(held, arms=self.arms_, stage=campaign.chain[-1])
 
-        network = self._build(self.schema_, len(self.arms_), len(campaign.chain), campaign.has_value).to(
-            device
-        )
+        self.value_loss_ = choose_value_loss(self.value_loss, (campaign, validation))
+        network = self._build(self.schema_, len(self.arms_), len(campaign.chain), self.value_loss_).to(device)
         start(network, rows)
         progress = TrainingProgress(rows=len(rows), epochs=self.max_epochs) if self.verbose else None
         with progress or nullcontext():
@@ -230,6 +289,30 @@ class ECUP(UpliftModel):
         self.history_ = history
         self.network_ = network.eval()
 
+    def _warn_of_stray_values(self, campaign: Campaign) -> None:
+        stray = check_value(campaign)
+        if stray:
+            warnings.warn(
+                f"model 'ecup' ignores the value of {stray:,} rows that did not reach {campaign.chain[-1]!r}; set it to 0 "
+                f"there, or fix the stage.",
+                ModelWarning,
+                stacklevel=4,
+            )
+
+    def _row_weights(self, campaign: Campaign) -> np.ndarray | None:
+        found = row_weights(campaign, clip=self.propensity_clip)
+        if found is None:
+            return None
+        if found.clipped:
+            warnings.warn(
+                f"model 'ecup' cut the weight P(arm) / propensity of {found.clipped:,} of {campaign.n_rows:,} rows "
+                f"({found.clipped / campaign.n_rows:.2%}) to {self.propensity_clip:g} (the largest is {found.largest:,.1f}), "
+                f"which leaves some confounding; raise propensity_clip, or leave out customers whose arm was nearly certain.",
+                ModelWarning,
+                stacklevel=4,
+            )
+        return found.values
+
     def _announce(self, progress: TrainingProgress | None, rows: int) -> Callable[[dict[str, Any]], None]:
         """What happens after every epoch: the bar of `verbose`, and `on_progress` in words."""
 
@@ -245,6 +328,7 @@ class ECUP(UpliftModel):
 
         return announce
 
+    @fixed_threads()
     def _predict(self, campaign: Campaign) -> Effects:
         device = resolve_device(self.device)
         network = self.network_.to(device)
@@ -256,20 +340,22 @@ class ECUP(UpliftModel):
     def _save(self, folder: Path) -> dict[str, Any]:
         tensors = {key: tensor.cpu().contiguous() for key, tensor in self.network_.state_dict().items()}
         save_file(tensors, folder / WEIGHTS_FILE)
+        make_ordinary(folder / WEIGHTS_FILE)
         return {
             "stages": self.network_.stages,
-            "value": self.network_.value is not None,
+            "value_loss": self.value_loss_,
             "history": self.history_,
         }
 
     def _load(self, folder: Path, state: dict[str, Any]) -> None:
-        network = self._build(self.schema_, len(self.arms_), state["stages"], state["value"])
+        network = self._build(self.schema_, len(self.arms_), state["stages"], state["value_loss"])
         try:
             network.load_state_dict(load_file(folder / WEIGHTS_FILE))
         except (SafetensorError, RuntimeError) as error:
             raise ValueError(f"{WEIGHTS_FILE}: {str(error).splitlines()[0]}") from error
         self.network_ = network.eval()
         self.history_ = state["history"]
+        self.value_loss_ = state["value_loss"]
 
     def _libraries(self) -> tuple[str, ...]:
         return ("numpy", "torch", "safetensors")
@@ -278,7 +364,7 @@ class ECUP(UpliftModel):
         if not hasattr(self, "network_"):
             raise ModelError(f"model {self.name!r} is not fitted; call fit(campaign) first.")
 
-    def _build(self, schema: FeatureSchema, arms: int, stages: int, value: bool) -> EcupNetwork:
+    def _build(self, schema: FeatureSchema, arms: int, stages: int, value: ValueLoss | None) -> EcupNetwork:
         """The network with its initial weights, on the CPU (so that they are alike on every device)."""
         return EcupNetwork(
             numeric_fields=len(schema.numeric),
@@ -315,52 +401,15 @@ class ECUP(UpliftModel):
             loss_space=self.loss_space,
         )
 
-    def _check_params(self, campaign: Campaign) -> None:
-        """Raise a ModelError for the first option that cannot be used."""
-        positive = {
-            "embedding_dim": self.embedding_dim,
-            "gate_hidden": self.gate_hidden,
-            "heads": self.heads,
-            "batch_size": self.batch_size,
-            "max_epochs": self.max_epochs,
-            "patience": self.patience,
-            **({} if self.attention_dim is None else {"attention_dim": self.attention_dim}),
-            **{f"hidden[{layer}]": width for layer, width in enumerate(self.hidden)},
-        }
-        for option, given in positive.items():
-            if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 1:
-                raise ModelError(f"ecup: {option} is {given!r}; it must be a whole number >= 1.")
-        for option in ("gamma", "learning_rate", "propensity_clip"):
-            if not (math.isfinite(getattr(self, option)) and getattr(self, option) > 0):
-                raise ModelError(
-                    f"ecup: {option} is {getattr(self, option)!r}; it must be a positive number."
-                )
-        for option, kind in (("bit_level", BitLevel), ("loss_space", LossSpace), ("criterion", Criterion)):
-            if getattr(self, option) not in get_args(kind):
-                given = getattr(self, option)
-                raise ModelError(f"ecup: {option} is {given!r}; {did_you_mean(str(given), get_args(kind))}")
-        if not 0 <= self.averaging < 1:
-            raise ModelError(f"ecup: averaging is {self.averaging!r}; it must lie in [0, 1).")
-        if not self.hidden:
-            raise ModelError("ecup: hidden is empty; name at least one tower layer, for example (128, 64).")
+    def _check_combination(self) -> None:
         if self.taenet and self.embedding_dim % self.heads:
             raise ModelError(
-                f"ecup: embedding_dim {self.embedding_dim} is not a multiple of heads {self.heads}; change one of them."
+                f"model 'ecup': embedding_dim {self.embedding_dim} is not a multiple of heads {self.heads}; change one of them."
             )
-        if self.tau_units not in (1, 2):
-            raise ModelError(f"ecup: tau_units is {self.tau_units!r}; it must be 2 (the paper) or 1.")
         if self.share_gates and len(set(self.hidden)) > 1:
             raise ModelError(
-                f"ecup: share_gates needs tower layers of one width, but hidden is {tuple(self.hidden)}; "
+                f"model 'ecup': share_gates needs tower layers of one width, but hidden is {tuple(self.hidden)}; "
                 f"try hidden=({self.hidden[0]},) * {len(self.hidden)}."
-            )
-        weights = [*(self.stage_weights or ()), self.value_weight]
-        if not all(math.isfinite(weight) and weight >= 0 for weight in weights):
-            raise ModelError("ecup: stage_weights and value_weight must be finite and not negative.")
-        if self.stage_weights is not None and len(self.stage_weights) != len(campaign.chain):
-            raise ModelError(
-                f"ecup: stage_weights has {len(self.stage_weights)} entries for the {len(campaign.chain)} stages "
-                f"{' -> '.join(campaign.chain)}; give one per binary stage."
             )
 
 

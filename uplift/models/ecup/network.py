@@ -11,7 +11,7 @@ from uplift.models.ecup.ecenet import StageHeads, Tower
 from uplift.models.ecup.embeddings import CategoricalEmbedding, NumericEmbedding, TokenEmbedding
 from uplift.models.ecup.taenet import TAENet
 from uplift.models.ecup.tenet import BitLevel, TENet, append_treatment
-from uplift.models.ecup.value import ValueHead
+from uplift.models.ecup.value import HEADS, ValueLoss
 
 
 class ChainOutput(NamedTuple):
@@ -21,7 +21,7 @@ class ChainOutput(NamedTuple):
     ----------
     logits : Tensor [..., stage]
         Logits of each binary stage given the one before.
-    value : Tensor [..., 2] or None
+    value : Tensor [..., k] or None
         Parameters of the value given the last stage, for :meth:`ValueHead.mean`.
     """
 
@@ -49,8 +49,8 @@ class EcupNetwork(nn.Module):
         K + 1, control included.
     stages : int
         Number of binary stages N >= 1.
-    value : bool
-        Whether a value follows the last stage.
+    value : {"lognormal", "mse"}, optional
+        Loss of the value that follows the last stage; None where there is none.
     embedding_dim : int
         d.
     attention_dim : int
@@ -79,7 +79,7 @@ class EcupNetwork(nn.Module):
     Examples
     --------
     >>> network = EcupNetwork(
-    ...     numeric_fields=12, cardinalities=(), arms=2, stages=2, value=False, embedding_dim=16, attention_dim=16,
+    ...     numeric_fields=12, cardinalities=(), arms=2, stages=2, value=None, embedding_dim=16, attention_dim=16,
     ...     bit_level="d", hidden=(128, 64), gate_hidden=64, heads=2, gamma=2.0, tenet=True, taenet=True,
     ...     tau_units=2, stop_gradient=True, share_tower=True, share_gates=False,
     ...     generator=torch.Generator().manual_seed(0))
@@ -97,7 +97,7 @@ class EcupNetwork(nn.Module):
         cardinalities: tuple[int, ...],
         arms: int,
         stages: int,
-        value: bool,
+        value: ValueLoss | None,
         embedding_dim: int,
         attention_dim: int,
         bit_level: BitLevel,
@@ -115,7 +115,7 @@ class EcupNetwork(nn.Module):
     ) -> None:
         super().__init__()
         fields = numeric_fields + len(cardinalities)
-        tasks = stages + value
+        tasks = stages + (value is not None)
         self.stages = stages
         self.arms = arms
         self.fields = fields
@@ -162,7 +162,7 @@ class EcupNetwork(nn.Module):
             generator=generator,
         )
         self.heads = StageHeads(hidden[-1], stages, generator=generator)
-        self.value = ValueHead(hidden[-1], generator=generator) if value else None
+        self.value = None if value is None else HEADS[value](hidden[-1], generator=generator)
 
     def embed(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """E^x [batch, f, d] from numeric [batch, p] (z-scored, NaN = missing) and categorical codes [batch, q]."""
@@ -209,7 +209,7 @@ class EcupNetwork(nn.Module):
         return self.outcomes(self.tenet(fields, treated))
 
     def all_arms(self, numeric: Tensor, categorical: Tensor) -> ChainOutput:
-        """Outcomes under every arm: logits [batch, arm, stage], value [batch, arm, 2].
+        """Outcomes under every arm: logits [batch, arm, stage], value [batch, arm, k].
 
         E^x and the self-attentions do not depend on the treatment: they are computed once per row, and only
         the gate, TAENet and the tower run per arm. Equals K + 1 calls of :meth:`forward` up to rounding.

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from uplift.errors import ModelError
 from uplift.models.ecup.criterion import mean_qini
 from uplift.models.ecup.data import Rows
-from uplift.models.ecup.loss import LossSpace, stage_losses, value_loss
+from uplift.models.ecup.loss import LossSpace, stage_losses
 from uplift.models.ecup.network import ChainOutput, EcupNetwork
 from uplift.models.ecup.selection import Candidate, Criterion, EpochSelection
 
@@ -55,17 +55,17 @@ def start(network: EcupNetwork, rows: Rows) -> None:
     Raises
     ------
     ModelError
-        There is a value head and fewer than two rows with a positive value.
+        There is a value head and fewer than two rows reached the last stage.
     """
     network.heads.start_at(base_rates(rows))
     if network.value is not None:
         assert rows.value is not None
-        positive = rows.value[rows.value > 0]
-        if len(positive) < 2:
+        values = rows.value[rows.outcomes[:, -1] > 0]
+        if len(values) < 2:
             raise ModelError(
-                f"the value is positive in {len(positive)} training rows, too few to learn from; leave out the value."
+                f"{len(values)} training rows reached the last stage, too few to learn the value from; leave out the value."
             )
-        network.value.start_at(positive)
+        network.value.start_at(values)
 
 
 def row_losses(network: EcupNetwork, output: ChainOutput, rows: Rows, settings: TrainingSettings) -> Tensor:
@@ -77,9 +77,9 @@ def row_losses(network: EcupNetwork, output: ChainOutput, rows: Rows, settings: 
     total = parts @ parts.new_tensor(settings.stage_weights)
     if network.value is None or output.value is None or rows.value is None:
         return total
-    observed = (rows.value > 0).to(total.dtype)
-    target = network.value.standardise(rows.value)
-    return total + settings.value_weight * value_loss(output.value, target, observed, weights=rows.weights)
+    # Rows without a value contribute zero and are averaged over like the others, as in the joint likelihood.
+    reached = rows.outcomes[:, -1] if rows.weights is None else rows.weights * rows.outcomes[:, -1]
+    return total + settings.value_weight * reached * network.value.losses(output.value, rows.value)
 
 
 @torch.inference_mode()
@@ -89,7 +89,7 @@ def score(network: EcupNetwork, numeric: Tensor, categorical: Tensor, device: to
     Returns
     -------
     ChainOutput
-        logits [row, arm, stage] and value [row, arm, 2], on `device`.
+        logits [row, arm, stage] and value [row, arm, k], on `device`.
     """
     per_row = network.arms * (network.fields + 1) * network.embedding_dim
     chunk = max(1, CHUNK.get(device.type, CHUNK["cpu"]) // per_row)
@@ -259,6 +259,7 @@ def finish(network: EcupNetwork, rows: Rows) -> None:
     parameters = received(output, buyers.treatment).value
     assert buyers.value is not None
     assert parameters is not None
-    expected = network.value.mean(parameters)
-    mass = torch.ones_like(expected) if buyers.weights is None else buyers.weights
-    network.value.smearing *= (mass * buyers.value).sum() / (mass * expected).sum()
+    expected = network.value.mean(parameters).double()
+    mass = torch.ones_like(expected) if buyers.weights is None else buyers.weights.double()
+    mass = mass / mass.sum()
+    network.value.calibrate((mass * buyers.value).sum(), (mass * expected).sum())

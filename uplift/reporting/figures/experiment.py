@@ -12,14 +12,30 @@ from uplift.arms import VALUE_STAGE
 from uplift.errors import EvaluationError, did_you_mean
 from uplift.metrics.evaluation import Evaluation
 from uplift.reporting.effects_in_context import average_effects
+from uplift.reporting.names import Names
 from uplift.reporting.soundness import balance_rows
-from uplift.reporting.theme import GREY, OKABE_ITO, SYMBOLS, Mark, arm_marks, figure, label, labels
+from uplift.reporting.theme import (
+    GREY,
+    OKABE_ITO,
+    SYMBOLS,
+    Mark,
+    arm_marks,
+    error_bars,
+    figure,
+    label,
+    labels,
+    with_interval,
+)
 
 LOVE_PLOT_FEATURES = 25
 
 
 def effects_figure(
-    evaluation: Evaluation, *, relative: bool = False, stages: Sequence[str] | None = None
+    evaluation: Evaluation,
+    *,
+    relative: bool = False,
+    stages: Sequence[str] | None = None,
+    names: Names | None = None,
 ) -> go.Figure:
     """Average effect of every arm at every stage with its interval: a forest plot.
 
@@ -29,6 +45,8 @@ def effects_figure(
         In percent of control instead of per customer.
     stages : sequence of str, optional
         Default: all when relative; else the binary stages, because value has another unit.
+    names : Names, optional
+        Labels of arms and stages. An effect without an interval is a hollow mark.
 
     Raises
     ------
@@ -46,7 +64,8 @@ def effects_figure(
         )
     money = not relative and list(stages) == [VALUE_STAGE]
     marks = arm_marks(evaluation.arms)
-    names = dict(zip(evaluation.arms, labels(evaluation.arms), strict=True))
+    called = names or Names()
+    texts = dict(zip(evaluation.arms, labels(called.all_arms(evaluation.arms)), strict=True))
     rows = {(e.stage, e.arm): e for e in average_effects(evaluation)}
     arms = evaluation.arms[1:]
     ticks: list[tuple[float, str]] = []
@@ -54,28 +73,33 @@ def effects_figure(
     at = 0.0
     for stage in stages:
         if len(stages) > 1:
-            ticks.append((at, f"<b>{label(stage)}</b>"))
+            ticks.append((at, f"<b>{label(called.stage(stage))}</b>"))
             at -= 1
         for arm in arms:
             effect = rows[stage, arm]
-            ticks.append((at, names[arm]))
+            ticks.append((at, texts[arm]))
             spot = (
                 (effect.relative, effect.relative_low, effect.relative_high)
                 if relative
                 else (effect.value, effect.low, effect.high)
             )
-            if np.isfinite(spot).all():
+            if np.isfinite(spot[0]):
                 points[arm].append((at, *spot))
             at -= 1
         at -= 0.4
     fmt = ",.3~r" if money else "+.2%"
-    traces = [_forest(np.array(points[arm]), names[arm], marks[arm], fmt) for arm in arms if points[arm]]
+    traces = [
+        trace
+        for arm in arms
+        if points[arm]
+        for trace in _forest(np.array(points[arm]), texts[arm], marks[arm], fmt)
+    ]
     what = "of control" if relative else "money per customer" if money else "% of customers"
     heading = "Average effect relative to control" if relative else "Average effect"
     return figure(
         traces,
         title=heading,
-        subtitle=f"against control, {evaluation.confidence:.0%} intervals · definition: ate",
+        subtitle=f"against control on {int(evaluation.campaign['rows']):,} test rows, {evaluation.confidence:.0%} intervals · definition: ate",
         x={
             "title": {
                 "text": f"difference to control ({'%' if relative else ''}{' ' if relative else ''}{what})"
@@ -98,33 +122,27 @@ def effects_figure(
     )
 
 
-def funnel_figure(evaluation: Evaluation) -> go.Figure:
+def funnel_figure(evaluation: Evaluation, *, names: Names | None = None) -> go.Figure:
     """Share of customers that reach each stage, per arm, with intervals (plain means)."""
     marks = arm_marks(evaluation.arms)
-    names = labels(evaluation.arms)
+    texts = labels((names or Names()).all_arms(evaluation.arms))
     stages = [stage for stage in evaluation.stages if stage != VALUE_STAGE]
     means = {(r["stage"], r["arm"]): r for r in evaluation.rates.to_dict("records")}
     traces = []
-    for arm, name in zip(evaluation.arms, names, strict=True):
-        rows = [means[stage, arm] for stage in stages]
-        values = np.array([row["value"] for row in rows], float)
+    for arm, name in zip(evaluation.arms, texts, strict=True):
+        values, low, high = np.array(
+            [[means[stage, arm][key] for key in ("value", "low", "high")] for stage in stages], float
+        ).T
+        bars = {"error_y": error_bars(values, low, high, colour=GREY, thickness=1.2, width=2)}
         traces.append(
             go.Bar(
                 x=np.arange(len(stages)),
                 y=values,
                 name=name,
                 marker={"color": marks[arm].colour},
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": np.array([row["high"] for row in rows]) - values,
-                    "arrayminus": values - np.array([row["low"] for row in rows]),
-                    "thickness": 1.2,
-                    "width": 2,
-                    "color": GREY,
-                },
                 hovertemplate="%{y:.2%}",
                 hoverlabel={"namelength": -1},
+                **(bars if with_interval(low, high).all() else {}),
             )
         )
     return figure(
@@ -149,7 +167,9 @@ def funnel_figure(evaluation: Evaluation) -> go.Figure:
     )
 
 
-def balance_figure(checks: Any, *, top: int = LOVE_PLOT_FEATURES) -> go.Figure | None:
+def balance_figure(
+    checks: Any, *, top: int = LOVE_PLOT_FEATURES, names: Names | None = None
+) -> go.Figure | None:
     """Love plot: standardised mean difference of the least balanced features, one mark per arm.
 
     Parameters
@@ -175,7 +195,7 @@ def balance_figure(checks: Any, *, top: int = LOVE_PLOT_FEATURES) -> go.Figure |
     arms = list(dict.fromkeys(row.arm for row in found.rows))
     marks = {arm: Mark(OKABE_ITO[i % 6], symbol=SYMBOLS[i % 6]) for i, arm in enumerate(arms)}
     traces = []
-    for arm, name in zip(arms, labels(arms), strict=True):
+    for arm, name in zip(arms, labels((names or Names()).all_arms(arms)), strict=True):
         rows = [row for row in found.rows if row.arm == arm and row.feature in place]
         traces.append(
             go.Scatter(
@@ -219,23 +239,23 @@ def balance_figure(checks: Any, *, top: int = LOVE_PLOT_FEATURES) -> go.Figure |
     )  # fmt: skip
 
 
-def _forest(points: np.ndarray, name: str, mark: Mark, fmt: str) -> go.Scatter:
-    at, value, low, high = points.T
-    return go.Scatter(
-        x=value,
-        y=at,
-        mode="markers",
-        name=name,
-        marker={"color": mark.colour, "symbol": mark.symbol, "size": 10},
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": high - value,
-            "arrayminus": value - low,
-            "thickness": 2,
-            "width": 4,
-            "color": mark.colour,
-        },
-        hovertemplate=f"%{{x:{fmt}}}",
-        hoverlabel={"namelength": -1},
-    )
+def _forest(points: np.ndarray, name: str, mark: Mark, fmt: str) -> list[go.Scatter]:
+    known = with_interval(*points.T[2:])
+    traces = []
+    for some, hollow in ((points[known], False), (points[~known], True)):
+        if not len(some):
+            continue
+        at, value, low, high = some.T
+        traces.append(
+            go.Scatter(
+                x=value,
+                y=at,
+                mode="markers",
+                name=name,
+                marker={"color": mark.colour, "symbol": mark.symbol + "-open" * hollow, "size": 10},
+                error_x=None if hollow else error_bars(value, low, high, colour=mark.colour),
+                hovertemplate=f"%{{x:{fmt}}}{', no interval' * hollow}",
+                hoverlabel={"namelength": -1},
+            )
+        )
+    return traces

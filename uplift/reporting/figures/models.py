@@ -12,14 +12,29 @@ from uplift.arms import VALUE_STAGE
 from uplift.errors import EvaluationError, did_you_mean
 from uplift.metrics.definitions import HEADLINE, describe
 from uplift.metrics.evaluation import Evaluation
-from uplift.reporting.theme import GREY, Mark, figure, label, labels, model_marks
+from uplift.reporting.names import Names
+from uplift.reporting.theme import (
+    GREY,
+    Mark,
+    error_bars,
+    figure,
+    label,
+    labels,
+    model_marks,
+    with_interval,
+)
 
 BAND = "band"
 """`meta` of the traces that are bands, so that a page can switch them."""
 
 
 def qini_figure(
-    evaluation: Evaluation, stage: str, arm: str, *, bands: Collection[str] | None = None
+    evaluation: Evaluation,
+    stage: str,
+    arm: str,
+    *,
+    bands: Collection[str] | None = None,
+    names: Names | None = None,
 ) -> go.Figure:
     """Qini curves (V4): outcome gained per customer when the best q of them are treated.
 
@@ -30,24 +45,38 @@ def qini_figure(
         Which comparison with control.
     bands : collection of str, optional
         Models whose pointwise band is shown at first; default all.
+    names : Names, optional
+        Labels of arms and stages.
 
     Raises
     ------
     EvaluationError
         Unknown stage or arm.
     """
-    return _curves(evaluation, stage, arm, "gain", HEADLINE, "Qini curve", bands)
+    said = f"definition: {HEADLINE}, the area above the dashed line"
+    return _curves(evaluation, stage, arm, "gain", said, "Qini curve", bands, names or Names())
 
 
 def uplift_figure(
-    evaluation: Evaluation, stage: str, arm: str, *, bands: Collection[str] | None = None
+    evaluation: Evaluation,
+    stage: str,
+    arm: str,
+    *,
+    bands: Collection[str] | None = None,
+    names: Names | None = None,
 ) -> go.Figure:
-    """Uplift curves (V2 / n): mean difference among the treated share, times the share. See :func:`qini_figure`."""
-    metric = "qini_per_capita" if stage == VALUE_STAGE else "auuc_sklift"
-    return _curves(evaluation, stage, arm, "lift", metric, "Uplift curve", bands)
+    """Uplift curves (V2 / n; Gutierrez and Gerardy 2017): mean difference among the treated share, times the share.
+
+    Parameters as for :func:`qini_figure`. The curve has no metric id of its own: auuc_sklift is an area of V2
+    without weights, and relative to an optimum.
+    """
+    said = "definition: curve V2 / n (Gutierrez and Gerardy 2017)"
+    return _curves(evaluation, stage, arm, "lift", said, "Uplift curve", bands, names or Names())
 
 
-def deciles_figure(evaluation: Evaluation, model: str, stage: str, arm: str) -> go.Figure:
+def deciles_figure(
+    evaluation: Evaluation, model: str, stage: str, arm: str, *, names: Names | None = None
+) -> go.Figure:
     """Predicted against observed effect by tenth of the ranking, 1 = highest predicted effect.
 
     A model that only ranks has no predicted effects: then the observed ones stand alone.
@@ -63,30 +92,38 @@ def deciles_figure(evaluation: Evaluation, model: str, stage: str, arm: str) -> 
     rows = evaluation.groups
     rows = rows[(rows["model"] == model) & (rows["stage"] == stage) & (rows["arm"] == arm)]
     mark = _marks(evaluation)[model]
-    observed = rows["observed"].to_numpy(float)
+    tenth = rows["group"].to_numpy(int)
+    observed, low, high = (rows[key].to_numpy(float) for key in ("observed", "low", "high"))
+    # Not one outcome in a tenth has no spread: that is no interval, and not one of width 0.
+    known = with_interval(low, high) & (high > low)
     traces = [
         go.Scatter(
-            x=rows["group"].to_numpy(int),
-            y=observed,
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": rows["high"].to_numpy(float) - observed,
-                "arrayminus": observed - rows["low"].to_numpy(float),
-                "thickness": 1.5,
-                "width": 3,
-                "color": mark.colour,
-            },
+            x=tenth[known],
+            y=observed[known],
+            error_y=error_bars(
+                observed[known], low[known], high[known], colour=mark.colour, thickness=1.5, width=3
+            ),
             mode="markers",
             name="observed",
             marker={"color": mark.colour, "size": 9, "symbol": "circle"},
             hovertemplate=f"tenth %{{x}}: %{{y:{_hover(stage)}}}<extra>observed</extra>",
         )
     ]
+    if not known.all():
+        traces.append(
+            go.Scatter(
+                x=tenth[~known],
+                y=observed[~known],
+                mode="markers",
+                name="observed, no interval",
+                marker={"color": mark.colour, "size": 9, "symbol": "circle-open"},
+                hovertemplate=f"tenth %{{x}}: %{{y:{_hover(stage)}}}<extra>no interval</extra>",
+            )
+        )
     if model not in evaluation.uncalibrated:
         traces.append(
             go.Scatter(
-                x=rows["group"].to_numpy(int),
+                x=tenth,
                 y=rows["predicted"].to_numpy(float),
                 mode="lines+markers",
                 name="predicted",
@@ -98,7 +135,7 @@ def deciles_figure(evaluation: Evaluation, model: str, stage: str, arm: str) -> 
     return figure(
         traces,
         title=f"Effect by tenth: {label(model)}",
-        subtitle=f"{label(stage)}, {label(arm)} against control · definition: ate within each tenth",
+        subtitle=f"{_pair(stage, arm, names or Names())} · definition: ate within each tenth",
         x={
             "title": {"text": "tenth of customers, 1 = highest predicted effect"},
             "dtick": 1,
@@ -109,8 +146,12 @@ def deciles_figure(evaluation: Evaluation, model: str, stage: str, arm: str) -> 
     )
 
 
-def scores_figure(evaluation: Evaluation, stage: str, arm: str, metric: str = HEADLINE) -> go.Figure:
+def scores_figure(
+    evaluation: Evaluation, stage: str, arm: str, metric: str = HEADLINE, *, names: Names | None = None
+) -> go.Figure:
     """One metric of every model with its interval; the dashed line is a random ranking.
+
+    A score without an interval is a hollow mark, without a value it is left out.
 
     Raises
     ------
@@ -125,28 +166,25 @@ def scores_figure(evaluation: Evaluation, stage: str, arm: str, metric: str = HE
         raise EvaluationError(
             f"there is no metric {metric!r} at stage {stage!r}; {did_you_mean(metric, options)}"
         )
-    marks, names = _marks(evaluation), labels(rows["model"])
+    called = names or Names()
+    marks, models = _marks(evaluation), labels(rows["model"])
     place = np.arange(len(rows))[::-1]
     traces = []
-    for at, name, row in zip(place.tolist(), names, rows.to_dict("records"), strict=True):
+    for at, name, row in zip(place.tolist(), models, rows.to_dict("records"), strict=True):
+        if not np.isfinite(row["value"]):
+            continue
         mark = marks[row["model"]]
+        value, low, high = (np.array([row[key]], float) for key in ("value", "low", "high"))
+        known = bool(with_interval(low, high)[0])
         traces.append(
             go.Scatter(
                 x=[row["value"]],
                 y=[at],
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [row["high"] - row["value"]],
-                    "arrayminus": [row["value"] - row["low"]],
-                    "thickness": 2,
-                    "width": 4,
-                    "color": mark.colour,
-                },
+                error_x=error_bars(value, low, high, colour=mark.colour) if known else None,
                 mode="markers",
                 name=name,
-                marker={"color": mark.colour, "size": 10, "symbol": mark.symbol},
-                hovertemplate=f"%{{x:{_hover(stage, metric)}}}",
+                marker={"color": mark.colour, "size": 10, "symbol": mark.symbol + "-open" * (not known)},
+                hovertemplate=f"%{{x:{_hover(stage, metric)}}}{', no interval' * (not known)}",
                 showlegend=False,
             )
         )
@@ -160,19 +198,19 @@ def scores_figure(evaluation: Evaluation, stage: str, arm: str, metric: str = HE
         {"title": {"text": f"{metric} (ratio)"}}
         if "sklift" in metric
         else {
-            "title": {"text": f"{_outcome(stage)} ({_per(stage)})"},
+            "title": {"text": f"incremental {label(called.stage(stage))} ({_per(stage)})"},
             "tickformat": _ticks(stage),
         }
     )
     return figure(
         traces,
         title=label(definition.title, length=60),
-        subtitle=f"{label(stage)}, {label(arm)} against control · definition: {metric}",
+        subtitle=f"{_pair(stage, arm, called)} · definition: {metric}",
         x={**axis, "nticks": 6},
         y={
             "tickmode": "array",
             "tickvals": place,
-            "ticktext": names,
+            "ticktext": models,
             "range": [-0.6, len(rows) - 0.4],
             "showgrid": False,
             "zeroline": False,
@@ -187,9 +225,10 @@ def _curves(
     stage: str,
     arm: str,
     kind: str,
-    metric: str,
+    definition: str,
     title: str,
     bands: Collection[str] | None,
+    called: Names,
 ) -> go.Figure:
     _known(evaluation, stage, arm)
     marks = _marks(evaluation)
@@ -199,7 +238,11 @@ def _curves(
         curve, mark = evaluation.curves[model, stage, arm], marks[model]
         low, high = getattr(curve, f"{kind}_low"), getattr(curve, f"{kind}_high")
         shown = True if bands is None else model in bands
-        band_traces.append(_band(curve.share, low, high, names[model], mark, visible=shown))
+        known = with_interval(low, high)
+        if known.any():
+            band_traces.append(
+                _band(curve.share[known], low[known], high[known], names[model], mark, visible=shown)
+            )
         lines.append(
             go.Scatter(
                 x=curve.share,
@@ -224,14 +267,14 @@ def _curves(
     return figure(
         [*band_traces, chord, *lines],
         title=title,
-        subtitle=f"{label(stage)}, {label(arm)} against control · definition: {metric}, bands {evaluation.confidence:.0%}",
+        subtitle=f"{_pair(stage, arm, called)} · {definition}; bands {evaluation.confidence:.0%}",
         x={
             "title": {"text": "share of customers treated, highest predicted effect first"},
             "tickformat": ".0%",
             "range": [0, 1],
             "dtick": 0.2,
         },
-        y=_effect_axis(stage, f"incremental {label(stage)}"),
+        y=_effect_axis(stage, f"incremental {label(called.stage(stage))}"),
         height=460,
     )
 
@@ -265,8 +308,8 @@ def _per(stage: str) -> str:
     return "money per customer" if stage == VALUE_STAGE else "% of customers"
 
 
-def _outcome(stage: str) -> str:
-    return f"incremental {label(stage)}"
+def _pair(stage: str, arm: str, called: Names) -> str:
+    return f"{label(called.stage(stage))}, {label(called.arm(arm))} against control"
 
 
 def _ticks(stage: str) -> str:

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from uplift.allocation import Allocation
+from uplift.reporting.names import Names
 from uplift.reporting.theme import GREY, OKABE_ITO, arm_marks, label, labels, template
 
 VALUE_COLOUR, ROI_COLOUR, CHOSEN_COLOUR = OKABE_ITO[0], OKABE_ITO[2], OKABE_ITO[1]
@@ -70,10 +71,10 @@ def budget_figure(plan: Allocation, *, budget: float | None = None) -> go.Figure
     return made
 
 
-def allocation_figure(plan: Allocation) -> go.Figure:
+def allocation_figure(plan: Allocation, *, names: Names | None = None) -> go.Figure:
     """Customers and expected spend per arm, control included."""
     marks = arm_marks(plan.arms)
-    names = labels(plan.arms)
+    texts = labels((names or Names()).all_arms(plan.arms))
     customers, spend = arm_totals(plan)
     place = np.arange(len(plan.arms))[::-1]
     colours = [marks[arm].colour for arm in plan.arms]
@@ -91,7 +92,7 @@ def allocation_figure(plan: Allocation) -> go.Figure:
         height=max(230, 130 + 36 * len(plan.arms)),
         margin={"l": 8, "r": 28, "t": 72, "b": 8},
     )
-    made.update_yaxes(tickmode="array", tickvals=place, ticktext=names, showgrid=False, zeroline=False)
+    made.update_yaxes(tickmode="array", tickvals=place, ticktext=texts, showgrid=False, zeroline=False)
     made.update_xaxes(tickformat="~s", nticks=4)
     made.update_xaxes(title={"text": "customers"}, row=1, col=1)
     made.update_xaxes(title={"text": "spend (money)"}, row=1, col=2)

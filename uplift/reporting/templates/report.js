@@ -96,7 +96,7 @@
   // ---------------------------------------------------------------- tables
 
   const scores = document.getElementById("table-scores");
-  const scoresCaption = scores.caption.textContent;
+  const scoresCaption = scores.caption.firstElementChild.textContent;
 
   function filterScores() {
     let count = 0;
@@ -108,7 +108,7 @@
       const select = document.querySelector(`select[data-state="${name}"]`);
       return select.options[select.selectedIndex].text;
     });
-    document.getElementById("who-status").textContent = `${count} models at ${texts[0]}, ${texts[1]}`;
+    document.getElementById("who-status").textContent = `${count} rankings at ${texts[0]}, ${texts[1]}`;
     scores.caption.firstElementChild.textContent = `${scoresCaption}: ${texts[0]}, ${texts[1]} against control`;
     scores.classList.add("filtered");
   }
@@ -121,9 +121,13 @@
     const ascending = current ? current === "descending" : !number;
     const rows = [...table.tBodies[0].rows];
     const value = (row) => row.cells[index].dataset.value;
+    // Money and percentage points have no common order: numbers are sorted within their unit.
+    const units = [...new Set(rows.map((row) => row.cells[index].dataset.unit).filter(Boolean))].sort();
+    const group = (row) => units.indexOf(row.cells[index].dataset.unit);
     rows.sort((one, two) => {
       const a = value(one), b = value(two);
       if (!a || !b) return (a ? 0 : 1) - (b ? 0 : 1);
+      if (group(one) !== group(two)) return group(one) - group(two);
       const order = number ? Number(a) - Number(b) : a.localeCompare(b, "en", { numeric: true });
       return ascending ? order : -order;
     });
@@ -157,6 +161,12 @@
     return (number < 0 ? "−" : sign && size > 0 ? "+" : "") + text;
   }
 
+  // Cents are enough for a field, but never more than the curve's end.
+  function typed(money) {
+    const cents = Number(money.toFixed(2));
+    return cents > data.budget.last ? Math.floor(money * 100) / 100 : cents;
+  }
+
   function showBudget() {
     const now = atBudget(state.budget);
     const start = atBudget(data.budget.start);
@@ -171,7 +181,7 @@
     const field = document.getElementById("budget-number");
     slider.value = state.budget;
     slider.setAttribute("aria-valuetext", people(state.budget));
-    if (document.activeElement !== field) field.value = Number(state.budget.toFixed(2));
+    if (document.activeElement !== field) field.value = typed(state.budget);
     const plot = document.getElementById("figure-budget");
     const spec = data.figures.budget;
     if (plot.data) {
@@ -191,8 +201,24 @@
     const slider = document.getElementById("budget-slider");
     const field = document.getElementById("budget-number");
     slider.addEventListener("input", () => setBudget(slider.value));
-    field.addEventListener("input", () => setBudget(field.value));
-    field.addEventListener("blur", showBudget);
+    const hint = document.getElementById("budget-hint");
+    // While somebody types, the text stays and a hint says what is shown; when they are done, the text follows.
+    field.addEventListener("input", () => {
+      const money = Number(field.value);
+      const known = field.value.trim() !== "" && Number.isFinite(money);
+      if (known) setBudget(money);
+      const outside = !known || money !== state.budget;
+      hint.textContent = outside ? `A budget between 0 and ${people(data.budget.last)}, please; more would bring nothing. Shown is ${people(state.budget)}.` : "";
+      hint.hidden = !outside;
+      field.setAttribute("aria-invalid", outside);
+    });
+    const settle = () => {
+      field.value = typed(state.budget);
+      field.removeAttribute("aria-invalid");
+      hint.hidden = true;
+    };
+    field.addEventListener("change", settle);
+    field.addEventListener("blur", settle);
     document.getElementById("budget-reset").addEventListener("click", () => setBudget(data.budget.start));
   }
 
@@ -243,6 +269,25 @@
       state.budget = Number.isFinite(money) ? Math.min(Math.max(money, 0), data.budget.last) : data.budget.start;
     }
   }
+
+  // ---------------------------------------------------------------- wide tables say that they go on
+
+  const regions = all(".scroll");
+
+  function showEdges() {
+    for (const region of regions) {
+      const rest = region.scrollWidth - region.clientWidth;
+      region.querySelector(".sideways").hidden = rest <= 1;
+      region.parentElement.classList.toggle("more", rest - region.scrollLeft > 1);
+    }
+  }
+
+  regions.forEach((region) => region.addEventListener("scroll", showEdges, { passive: true }));
+  const measure = new ResizeObserver(showEdges);
+  regions.forEach((region) => {
+    measure.observe(region);
+    measure.observe(region.firstElementChild);
+  });
 
   function refresh() {
     filterScores();
