@@ -116,7 +116,7 @@ def test_no_unit_is_on_both_sides_of_a_split(seed: int, share: float, repeats: i
     campaign = Campaign.from_frame(frame, **ROLES, time="day")
     for by in ("unit", "time"):
         train, test = campaign.split(test=share, seed=seed, by=by)
-        assert train.n_rows + test.n_rows == 400
+        assert train.n_rows + test.n_rows == 400 or by == "time"
         assert not set(train.unit_ids.to_pylist()) & set(test.unit_ids.to_pylist())
 
 
@@ -135,6 +135,16 @@ def test_a_time_split_tests_on_the_latest_units() -> None:
     train, test = Campaign.from_frame(frame, **ROLES, time="day").split(test=0.25, by="time")
     assert test.times.min() > train.times.max()
     assert test.n_rows == 250
+
+
+def test_a_time_split_never_learns_from_the_test_period() -> None:
+    rng = np.random.default_rng(0)
+    frame = toy_frame(1_000)
+    frame["customer"] = rng.integers(0, 250, 1_000)
+    frame["day"] = rng.integers(0, 100, 1_000)
+    train, test = Campaign.from_frame(frame, **ROLES, time="day").split(test=0.1, by="time")
+    assert train.times.max() < test.times.min()
+    assert not set(train.unit_ids.to_pylist()) & set(test.unit_ids.to_pylist())
 
 
 def test_without_a_unit_column_each_row_is_its_own_unit() -> None:
@@ -362,6 +372,15 @@ def test_odd_ids_are_refused_or_kept_apart() -> None:
     )
     with pytest.raises(CampaignError, match="write the ids as text"):
         Campaign.from_table(table, **ROLES)
+
+
+def test_categorical_ids_are_ids() -> None:
+    frame = toy_frame(60)
+    campaign = Campaign.from_frame(
+        frame.assign(customer=frame["customer"].astype(str).astype("category")), **ROLES
+    )
+    assert campaign.unit_ids.to_pylist() == frame["customer"].astype(str).tolist()
+    assert campaign.n_units == 60
 
 
 def test_an_audience_whose_numbers_became_text_is_refused(toy: Campaign) -> None:

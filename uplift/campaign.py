@@ -355,7 +355,8 @@ class Campaign:
         """Unit id of every row: the unit column, or row numbers of the source table."""
         if self.roles.unit is None:
             return pa.array(self.row_numbers)
-        return columns.flat(self.table[self.roles.unit])
+        ids = columns.flat(self.table[self.roles.unit])
+        return ids.dictionary_decode() if pa.types.is_dictionary(ids.type) else ids
 
     @cached_property
     def unit_codes(self) -> np.ndarray:
@@ -468,7 +469,8 @@ class Campaign:
         seed : int
             Salt of the hash of the unit id; another seed, another split. Ignored by ``"time"``.
         by : {"unit", "time"}
-            ``"time"``: a unit is in the test part when its *first* row is, with all its rows.
+            ``"time"``: a unit is in the test part when its *first* row is, with all its rows; rows of earlier
+            units that fall into the test period are in neither part.
 
         Raises
         ------
@@ -476,7 +478,7 @@ class Campaign:
             `test` out of range, no time column, or a part would be empty.
         """
         mask = splitting.held_out_mask(self, test=test, seed=seed, by=by)
-        return self.take(~mask), self.take(mask)
+        return self.take(splitting.train_mask(self, mask, by=by)), self.take(mask)
 
     def audience(self, source: Source | pa.Table | pd.DataFrame) -> Campaign:
         """Other customers to be scored with this campaign's roles; they need no treatment and no outcomes.

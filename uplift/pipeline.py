@@ -158,6 +158,11 @@ def run(
     with atomic_folder(out, overwrite=overwrite) as folder:
         work = _Work(folder, config, campaign, test, selection, audience, checks, seed, watch, stage)
         work.data_fingerprint = campaign.fingerprint()
+        between = campaign.n_rows - train.n_rows - test.n_rows
+        if between:
+            work.notes.append(
+                f"{between:,} rows of earlier customers fall into the test period and were neither learned from nor tested on."
+            )
         _fit_all(work, planned, fitting)
         chosen = _evaluate_and_decide(work)
         for name, source in (extra_files or {}).items():

@@ -43,6 +43,17 @@ def held_out_mask(
     return mask
 
 
+def train_mask(campaign: Campaign, test: np.ndarray, *, by: str) -> np.ndarray:
+    """True where a row may be learned from, given the test rows, bool [row].
+
+    In a split by time the rows of earlier units that fall into the test period are on neither side: learning
+    from them would be learning from the future.
+    """
+    if by != "time" or campaign.times is None:
+        return ~test
+    return ~test & (campaign.times < campaign.times[test].min())
+
+
 def _late_units(campaign: Campaign, test: float) -> np.ndarray:
     times = campaign.times
     if times is None:

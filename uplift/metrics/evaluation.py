@@ -101,7 +101,12 @@ class Evaluation:
             Unknown model, stage, arm or metric.
         """
         rows = self.scores
-        for column, wanted in (("model", model), ("stage", stage), ("arm", arm), ("metric", metric)):
+        for column, wanted in (
+            ("model", model),
+            ("stage", self._stage(stage)),
+            ("arm", arm),
+            ("metric", metric),
+        ):
             if not (rows[column] == wanted).any():
                 raise EvaluationError(
                     f"there is no {column} {wanted!r}; {did_you_mean(wanted, rows[column].unique())}"
@@ -165,16 +170,19 @@ class Evaluation:
         """Qini curves (V4, per customer) of all models with bands; default the last binary stage, first arm."""
         from uplift.reporting.figures import qini_figure
 
-        return qini_figure(self, stage or self._default_stage(), arm or self.arms[1])
+        return qini_figure(self, self._stage(stage), arm or self.arms[1])
 
     def plot_uplift(self, stage: str | None = None, arm: str | None = None) -> go.Figure:
         """Uplift curves (V2 / n) of all models with bands; default the last binary stage, first arm."""
         from uplift.reporting.figures import uplift_figure
 
-        return uplift_figure(self, stage or self._default_stage(), arm or self.arms[1])
+        return uplift_figure(self, self._stage(stage), arm or self.arms[1])
 
-    def _default_stage(self) -> str:
-        return [stage for stage in self.stages if stage != VALUE_STAGE][-1]
+    def _stage(self, stage: str | None) -> str:
+        """A stage by name; the value column's own name means "value", None the last binary stage."""
+        if stage is None:
+            return [name for name in self.stages if name != VALUE_STAGE][-1]
+        return VALUE_STAGE if stage == self.campaign["value"] and stage not in self.stages else stage
 
     def __repr__(self) -> str:
         return f"Evaluation({len(self.models)} models on {self.campaign['rows']:,} rows, stages {' -> '.join(self.stages)})"
