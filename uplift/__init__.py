@@ -11,10 +11,12 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-# OpenMP threads (torch, LightGBM) spin while they wait for each other. On a machine that also does something else
-# that made fits ten times slower; sleeping costs nothing measurable (benchmarks/README.md). Read when the libraries
-# load, so it must be set here; what the user has set stays.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# OpenMP threads (torch, LightGBM) spin while they wait for each other: on a machine that also does something else
+# a fit took up to ten times as long. Spinning briefly and then sleeping costs a few per cent on an idle machine
+# (benchmarks/bench_threads.py). Read when those libraries load, so it is set here; what the user has set stays.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 __version__ = "0.1.0"
 

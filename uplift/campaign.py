@@ -13,80 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from uplift import columns, splitting
-from uplift.arms import SEND, VALUE_STAGE, Arm, CostRule, natural_key
+from uplift.arm_discovery import arm_text, declare_arms, find_arms
+from uplift.arms import SEND, VALUE_STAGE, Arm, CostRule
 from uplift.errors import CampaignError, did_you_mean
 from uplift.io.tables import Source, from_pandas, join_names, read_database, read_table
+from uplift.roles import UNIT, Roles, check_names, text_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from uplift.checks import CheckReport
-
-MAX_ARMS = 1000
-UNIT = "unit"
-"""Name of the unit column in output files when the campaign has none."""
-RESERVED = (
-    "arm", VALUE_STAGE, "propensity", "weight", "stratum", SEND, "expected_value", "expected_cost", "holdout",
-    "decision_id", "campaign", "model",
-)  # fmt: skip
-"""Names that the run folder gives to its own columns; no stage and no unit column may use them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Roles:
-    """Which column plays which part.
-
-    Parameters
-    ----------
-    treatment : str
-        Column with the arm each row received.
-    control : str
-        Text of the control arm's value.
-    chain : tuple of str
-        Binary stage columns in order, each implying the one before, 1..N of them.
-    unit : str, optional
-        Id of the customer. Without it every row is a unit of its own.
-    value : str, optional
-        Money (or any number) that follows the last stage.
-    propensity : str, optional
-        Probability, in (0, 1], of the arm the row received.
-    strata : tuple of str
-        Columns within which the treatment was randomised, possibly at different rates.
-        They stay features: a model that does not see them is confounded.
-    time : str, optional
-        When the row was assigned.
-    weight : str, optional
-        Positive sampling weight of the row.
-    features : tuple of str, optional
-        Columns to learn from; default every column without another role.
-    exclude : tuple of str
-        Columns that are never features.
-    categorical : tuple of str, optional
-        Features to treat as categories; default those that hold text.
-    """
-
-    treatment: str
-    control: str
-    chain: tuple[str, ...]
-    unit: str | None = None
-    value: str | None = None
-    propensity: str | None = None
-    strata: tuple[str, ...] = ()
-    time: str | None = None
-    weight: str | None = None
-    features: tuple[str, ...] | None = None
-    exclude: tuple[str, ...] = ()
-    categorical: tuple[str, ...] | None = None
-
-    def named(self) -> dict[str, str]:
-        """Column -> role, for the roles that take a column out of the features."""
-        found = {self.treatment: "treatment"}
-        found |= {stage: f"stage {position + 1} of the chain" for position, stage in enumerate(self.chain)}
-        for role in ("unit", "value", "propensity", "time", "weight"):
-            column = getattr(self, role)
-            if column is not None:
-                found[column] = role
-        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +99,7 @@ class Campaign:
         """
         roles = Roles(
             treatment=treatment,
-            control=_arm_text(control),
+            control=arm_text(control),
             chain=(chain,) if isinstance(chain, str) else tuple(chain),
             unit=unit,
             value=value,
@@ -175,11 +111,11 @@ class Campaign:
             exclude=tuple(exclude),
             categorical=None if categorical is None else tuple(categorical),
         )
-        _check_names(table.column_names, roles)
+        check_names(table.column_names, roles)
         if table.num_rows == 0:
             raise CampaignError("the campaign has no rows; check the file or the query.")
-        found = _find_arms(table[treatment], roles)
-        campaign = cls(table, roles, _declare_arms(found, roles, arms or {}), name, np.arange(table.num_rows))
+        found = find_arms(table[treatment], roles)
+        campaign = cls(table, roles, declare_arms(found, roles, arms or {}), name, np.arange(table.num_rows))
         campaign._validate()
         return campaign
 
@@ -191,7 +127,7 @@ class Campaign:
     @classmethod
     def from_parquet(cls, source: Source, **roles: Any) -> Campaign:
         """Build a campaign from Parquet: a file, a glob, a folder or a list of files."""
-        return cls.from_table(read_table(source, text=_text_columns(roles)), **roles)
+        return cls.from_table(read_table(source, text=text_columns(roles)), **roles)
 
     @classmethod
     def from_csv(cls, source: Source, **roles: Any) -> Campaign:
@@ -199,7 +135,7 @@ class Campaign:
 
         Ids and arms are read as text, so that ``007`` stays ``007`` and an arm may be called ``None``.
         """
-        return cls.from_table(read_table(source, text=_text_columns(roles)), **roles)
+        return cls.from_table(read_table(source, text=text_columns(roles)), **roles)
 
     @classmethod
     def from_database(cls, database: str, sql: str, **roles: Any) -> Campaign:
@@ -588,7 +524,7 @@ class Campaign:
             raise CampaignError(
                 f"unit column {self.roles.unit!r} holds {column.type}; write the ids as text."
             )
-        if pa.types.is_floating(kind) and not pc.all(_whole(column)).as_py():
+        if pa.types.is_floating(kind) and not pc.all(columns.whole(column)).as_py():
             raise CampaignError(
                 f"unit column {self.roles.unit!r} holds fractions, infinite or very large numbers; ids must be whole numbers or text."
             )
@@ -625,16 +561,6 @@ class Campaign:
             )
 
 
-def _text_columns(roles: Mapping[str, Any]) -> tuple[str, ...]:
-    """Columns whose values are names: never numbers, even where they look like some."""
-    return tuple(str(roles[role]) for role in ("unit", "treatment") if roles.get(role) is not None)
-
-
-def _whole(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """True for whole numbers that a float holds exactly."""
-    return pc.and_(pc.equal(pc.floor(column), column), pc.less_equal(pc.abs(column), 2.0**53))
-
-
 def _frozen(array: np.ndarray) -> np.ndarray:
     array = np.ascontiguousarray(array)
     array.setflags(write=False)
@@ -643,140 +569,3 @@ def _frozen(array: np.ndarray) -> np.ndarray:
 
 def _is_range(indices: np.ndarray) -> bool:
     return bool((indices == np.arange(len(indices))).all())
-
-
-def _arm_text(value: str | int | float | bool) -> str:
-    """Text of an arm's value, as :func:`uplift.columns.labels` writes it."""
-    if isinstance(value, bool | np.bool_):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _check_names(available: Sequence[str], roles: Roles) -> None:
-    duplicated = sorted({name for name in available if list(available).count(name) > 1})
-    if duplicated:
-        raise CampaignError(
-            f"column {duplicated[0]!r} appears more than once; rename or drop the duplicates."
-        )
-    if not roles.chain:
-        raise CampaignError(
-            "the chain is empty; name at least one binary outcome column, for example chain = ['conversion']."
-        )
-    if len(set(roles.chain)) < len(roles.chain):
-        raise CampaignError(f"the chain {list(roles.chain)} names a stage twice; each stage is one column.")
-    wanted: list[tuple[str, str]] = [
-        ("treatment", roles.treatment),
-        *(("stage", stage) for stage in roles.chain),
-    ]
-    wanted += [
-        (role, getattr(roles, role))
-        for role in ("unit", "value", "propensity", "time", "weight")
-        if getattr(roles, role)
-    ]
-    wanted += [("strata", name) for name in roles.strata] + [("exclude", name) for name in roles.exclude]
-    wanted += [("feature", name) for name in roles.features or ()]
-    wanted += [("categorical", name) for name in roles.categorical or ()]
-    for role, column in wanted:
-        if column not in available:
-            raise CampaignError(f"there is no {role} column {column!r}; {did_you_mean(column, available)}")
-    parts: dict[str, str] = {}
-    for role, column in wanted:
-        if role in ("feature", "strata", "exclude", "categorical"):
-            continue
-        if column in parts:
-            raise CampaignError(
-                f"column {column!r} cannot be both {parts[column]} and {role}; give each role its own column."
-            )
-        parts[column] = role
-    for name in roles.features or ():
-        if name in parts:
-            raise CampaignError(
-                f"column {name!r} is the {parts[name]} and cannot be a feature: it is known only after the decision, or identifies the row."
-            )
-    for name in roles.categorical or ():
-        if (
-            name in parts
-            or name in roles.exclude
-            or (roles.features is not None and name not in roles.features)
-        ):
-            raise CampaignError(
-                f"categorical column {name!r} is not a feature; list only features under categorical."
-            )
-    for name in roles.chain:
-        if name in RESERVED or "__" in name or not name.strip():
-            raise CampaignError(
-                f"a stage cannot be called {name!r} (reserved: {', '.join(RESERVED)}, and names with '__'); rename the column."
-            )
-    if UNIT in roles.chain and roles.unit is None:
-        raise CampaignError(
-            f"a stage cannot be called {UNIT!r} without a unit column, because that is what row numbers are called in files; rename the column."
-        )
-    if roles.unit in RESERVED:
-        raise CampaignError(
-            f"the unit column cannot be called {roles.unit!r} (reserved: {', '.join(RESERVED)}); rename it."
-        )
-
-
-def _find_arms(column: pa.ChunkedArray, roles: Roles) -> list[str]:
-    if pa.types.is_nested(column.type) or columns.is_time(column):
-        raise CampaignError(
-            f"treatment column {roles.treatment!r} holds {column.type}; it must be text, numbers or booleans."
-        )
-    nulls = column.null_count
-    if pa.types.is_floating(column.type):
-        nulls += int(pc.sum(pc.is_nan(column)).as_py() or 0)
-    if nulls:
-        raise CampaignError(
-            f"treatment column {roles.treatment!r} is missing in {nulls:,} of {len(column):,} rows; write the control's name for customers who got nothing, or drop them."
-        )
-    if pa.types.is_floating(column.type) and not pc.all(_whole(column)).as_py():
-        raise CampaignError(
-            f"treatment column {roles.treatment!r} holds fractions or infinite numbers; it must name arms, so make it text or whole numbers."
-        )
-    encoded = columns.labels(column)
-    present = np.unique(encoded.indices.to_numpy(zero_copy_only=False))
-    words = encoded.dictionary.to_pylist()
-    names = sorted((words[index] for index in present), key=natural_key)
-    if roles.control not in names:
-        raise CampaignError(
-            f"the control arm {roles.control!r} is not in column {roles.treatment!r}; {did_you_mean(roles.control, names)}"
-        )
-    if len(names) > MAX_ARMS:
-        raise CampaignError(
-            f"treatment column {roles.treatment!r} has {len(names):,} different values (at most {MAX_ARMS:,}); it looks like an id."
-        )
-    if len(names) == 1:
-        raise CampaignError(
-            f"every row of {roles.treatment!r} is the control {roles.control!r}; a campaign needs at least one treated arm."
-        )
-    return [roles.control, *(name for name in names if name != roles.control)]
-
-
-def _declare_arms(
-    found: list[str], roles: Roles, declared: Mapping[str, Arm | Mapping[str, Any]]
-) -> tuple[Arm, ...]:
-    arms = {name: Arm(name=name) for name in found}
-    for key, given in declared.items():
-        name = _arm_text(key)
-        if name not in arms:
-            raise CampaignError(
-                f"arm {name!r} has no rows in column {roles.treatment!r}; {did_you_mean(name, found)}"
-            )
-        if isinstance(given, Arm):
-            arms[name] = replace(given, name=name)
-        else:
-            cost = given.get("cost")
-            rest = {part: content for part, content in given.items() if part != "cost"}
-            arms[name] = Arm(name=name, cost=CostRule(**cost) if isinstance(cost, Mapping) else cost, **rest)
-    planned = [arm for arm in arms.values() if arm.share is not None]
-    if planned and (len(planned) < len(arms) or abs(sum(arm.share or 0.0 for arm in planned) - 1) > 1e-6):
-        raise CampaignError(
-            f"planned shares are given for {len(planned)} of {len(arms)} arms and add up to {sum(arm.share or 0.0 for arm in planned):g}; give one to every arm, control included, adding up to 1."
-        )
-    if arms[roles.control].cost is not None:
-        raise CampaignError(
-            f"the control arm {roles.control!r} has a cost; control means doing nothing, remove it."
-        )
-    return tuple(arms.values())

@@ -27,7 +27,7 @@ class _Section(BaseModel):
 
 
 class CampaignSection(_Section):
-    """``[campaign]``: the data and the role of its columns (see :class:`uplift.campaign.Roles`)."""
+    """``[campaign]``: the data and the role of its columns (see :class:`uplift.roles.Roles`)."""
 
     name: str = "campaign"
     data: str | list[str] | None = None

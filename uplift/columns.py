@@ -162,3 +162,8 @@ def labels(column: Any) -> pa.DictionaryArray:
         codes = pc.take(pc.index_in(words, unique), codes)
         words = unique
     return pa.DictionaryArray.from_arrays(codes.cast(pa.int32()), words)
+
+
+def whole(column: Any) -> Any:
+    """True for whole numbers that a float holds exactly."""
+    return pc.and_(pc.equal(pc.floor(column), column), pc.less_equal(pc.abs(column), 2.0**53))

@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from uplift.arms import VALUE_STAGE, Arm, CostRule
-from uplift.campaign import Campaign, Roles
+from uplift.campaign import Campaign
 from uplift.effects import Effects
 from uplift.errors import UpliftError
 from uplift.io.atomic import atomic_path
+from uplift.roles import Roles
 
 REPORT = "report.html"
 METRICS = "metrics.json"

@@ -110,7 +110,7 @@ class ArmCard(_Strict):
 
 
 class RolesCard(_Strict):
-    """Which column plays which part; see :class:`uplift.campaign.Roles`. Excluded columns may be absent."""
+    """Which column plays which part; see :class:`uplift.roles.Roles`. Excluded columns may be absent."""
 
     treatment: str
     control: str | None = None

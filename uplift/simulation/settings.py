@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from uplift.arms import VALUE_STAGE
-from uplift.campaign import RESERVED
 from uplift.errors import UpliftError
+from uplift.roles import RESERVED
 
 CONTROL = "none"
 UNIT = "customer_id"

@@ -1,0 +1,90 @@
+"""Find the arms of a campaign in its treatment column, and match them with what is declared about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from uplift import columns
+from uplift.arms import Arm, CostRule, natural_key
+from uplift.errors import CampaignError, did_you_mean
+from uplift.roles import Roles
+
+MAX_ARMS = 1000
+
+
+def arm_text(value: str | int | float | bool) -> str:
+    """Text of an arm's value, as :func:`uplift.columns.labels` writes it."""
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def find_arms(column: pa.ChunkedArray, roles: Roles) -> list[str]:
+    if pa.types.is_nested(column.type) or columns.is_time(column):
+        raise CampaignError(
+            f"treatment column {roles.treatment!r} holds {column.type}; it must be text, numbers or booleans."
+        )
+    nulls = column.null_count
+    if pa.types.is_floating(column.type):
+        nulls += int(pc.sum(pc.is_nan(column)).as_py() or 0)
+    if nulls:
+        raise CampaignError(
+            f"treatment column {roles.treatment!r} is missing in {nulls:,} of {len(column):,} rows; write the control's name for customers who got nothing, or drop them."
+        )
+    if pa.types.is_floating(column.type) and not pc.all(columns.whole(column)).as_py():
+        raise CampaignError(
+            f"treatment column {roles.treatment!r} holds fractions or infinite numbers; it must name arms, so make it text or whole numbers."
+        )
+    encoded = columns.labels(column)
+    present = np.unique(encoded.indices.to_numpy(zero_copy_only=False))
+    words = encoded.dictionary.to_pylist()
+    names = sorted((words[index] for index in present), key=natural_key)
+    if roles.control not in names:
+        raise CampaignError(
+            f"the control arm {roles.control!r} is not in column {roles.treatment!r}; {did_you_mean(roles.control, names)}"
+        )
+    if len(names) > MAX_ARMS:
+        raise CampaignError(
+            f"treatment column {roles.treatment!r} has {len(names):,} different values (at most {MAX_ARMS:,}); it looks like an id."
+        )
+    if len(names) == 1:
+        raise CampaignError(
+            f"every row of {roles.treatment!r} is the control {roles.control!r}; a campaign needs at least one treated arm."
+        )
+    return [roles.control, *(name for name in names if name != roles.control)]
+
+
+def declare_arms(
+    found: list[str], roles: Roles, declared: Mapping[str, Arm | Mapping[str, Any]]
+) -> tuple[Arm, ...]:
+    arms = {name: Arm(name=name) for name in found}
+    for key, given in declared.items():
+        name = arm_text(key)
+        if name not in arms:
+            raise CampaignError(
+                f"arm {name!r} has no rows in column {roles.treatment!r}; {did_you_mean(name, found)}"
+            )
+        if isinstance(given, Arm):
+            arms[name] = replace(given, name=name)
+        else:
+            cost = given.get("cost")
+            rest = {part: content for part, content in given.items() if part != "cost"}
+            arms[name] = Arm(name=name, cost=CostRule(**cost) if isinstance(cost, Mapping) else cost, **rest)
+    planned = [arm for arm in arms.values() if arm.share is not None]
+    if planned and (len(planned) < len(arms) or abs(sum(arm.share or 0.0 for arm in planned) - 1) > 1e-6):
+        raise CampaignError(
+            f"planned shares are given for {len(planned)} of {len(arms)} arms and add up to {sum(arm.share or 0.0 for arm in planned):g}; give one to every arm, control included, adding up to 1."
+        )
+    if arms[roles.control].cost is not None:
+        raise CampaignError(
+            f"the control arm {roles.control!r} has a cost; control means doing nothing, remove it."
+        )
+    return tuple(arms.values())
