@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+_BESIDE = HERE.parents[1] / "shared" / "data"
+if "UPLIFT_DATA_HOME" not in os.environ and _BESIDE.is_dir():
+    os.environ["UPLIFT_DATA_HOME"] = str(_BESIDE)
 
 
 def main(wanted: list[str]) -> int:
