@@ -53,6 +53,18 @@ def nearest(name: str, options: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+def first_line(error: BaseException) -> str:
+    """First line of another library's error, for the middle of a sentence.
+
+    Examples
+    --------
+    >>> first_line(ValueError("no such table: log.\\n[SQL: select]"))
+    'no such table: log'
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")
+
+
 def did_you_mean(name: str, options: Iterable[str], *, limit: int = 8) -> str:
     """Second half of an "unknown NAME" sentence: the nearest option, else the list of options.
 

@@ -23,9 +23,10 @@ from uplift.effects import Effects
 from uplift.errors import CampaignError, UpliftError, did_you_mean
 from uplift.io.atomic import atomic_folder, check_output_folder, write_json
 from uplift.io.tables import mask_password
-from uplift.models.base import ModelWarning, UpliftModel, versions
+from uplift.models.base import ModelWarning, UpliftModel
 from uplift.progress import Progress, Silent, Stopwatch
 from uplift.splitting import held_out_mask
+from uplift.versions import versions
 
 SELECTION_SHARE = 0.2
 """Share of the training units on which the model is chosen when [decide] model = "auto"."""

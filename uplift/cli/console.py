@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -74,8 +73,3 @@ def table(title: str, columns: list[str], rows: list[list[Any]], *, right: tuple
     for row in rows:
         drawn.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return drawn
-
-
-def is_terminal() -> bool:
-    """Whether somebody may be watching."""
-    return sys.stderr.isatty()

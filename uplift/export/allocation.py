@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from uplift.errors import OutputError, did_you_mean
 from uplift.io.atomic import atomic_path, write_json
 from uplift.io.fingerprint import file_sha256
-from uplift.models.base import versions
+from uplift.io.tables import sql_path
+from uplift.versions import versions
 
 FORMATS = ("parquet", "csv", "jsonl", "duckdb")
 _SUFFIXES = {
@@ -186,7 +187,7 @@ def _write_csv(table: pa.Table, path: Path) -> None:
 
 
 def _write_jsonl(table: pa.Table, path: Path) -> None:
-    _with_duckdb(table, f"copy (select * from exported) to {_quoted(path)} (format json)")
+    _with_duckdb(table, f"copy (select * from exported) to {sql_path(path)} (format json)")
 
 
 def _write_duckdb(table: pa.Table, path: Path) -> None:
@@ -200,11 +201,6 @@ def _with_duckdb(table: pa.Table, statement: str, database: str = ":memory:") ->
     with duckdb.connect(database) as connection:
         connection.register("exported", _plain(table))
         connection.execute(statement)
-
-
-def _quoted(path: Path) -> str:
-    """A path as an SQL literal (COPY takes no parameters)."""
-    return "'" + str(path).replace("'", "''") + "'"
 
 
 _WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from uplift.errors import CampaignError, MissingDependencyError
+from uplift.errors import CampaignError, MissingDependencyError, first_line
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 CSV_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
@@ -73,7 +73,7 @@ def read_table(source: Source, *, columns: Sequence[str] | None = None, text: Se
         return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise CampaignError(
-            f"the {len(files)} files do not fit into one table ({_first_line(error)}); give each column one type."
+            f"the {len(files)} files do not fit into one table ({first_line(error)}); give each column one type."
         ) from error
 
 
@@ -97,7 +97,7 @@ def _read_parquet(file: Path, columns: Sequence[str] | None) -> pa.Table:
         return pq.ParquetFile(file).read(columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError) as error:
         raise CampaignError(
-            f"{file} cannot be read as Parquet ({_first_line(error)}); it looks truncated or damaged, export it again."
+            f"{file} cannot be read as Parquet ({first_line(error)}); it looks truncated or damaged, export it again."
         ) from error
 
 
@@ -149,7 +149,7 @@ def _parse_csv(file: Path, columns: Sequence[str] | None, delimiter: str, *, tex
         names = table.column_names  # the header is decoded here
     except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
         raise CampaignError(
-            f"{file} cannot be read as CSV ({_first_line(error)}); save it as UTF-8 with one header line."
+            f"{file} cannot be read as CSV ({first_line(error)}); save it as UTF-8 with one header line."
         ) from error
     broken = [name for name in names if pa.types.is_binary(table.schema.field(name).type)]
     if broken:
@@ -208,11 +208,11 @@ def read_database(database: str, sql: str, *, folder: str | os.PathLike[str] = "
             frame = pd.read_sql_query(sqlalchemy.text(sql), connection)
     except ImportError as error:
         raise MissingDependencyError(
-            f"reading {database.split(':')[0]} needs a driver that is not installed ({_first_line(error)}); install it with pip."
+            f"reading {database.split(':')[0]} needs a driver that is not installed ({first_line(error)}); install it with pip."
         ) from error
     except (sqlalchemy.exc.SQLAlchemyError, pd.errors.DatabaseError) as error:
         raise CampaignError(
-            f"the query on {mask_password(database)} failed ({_first_line(error)})."
+            f"the query on {mask_password(database)} failed ({first_line(error)})."
         ) from error
     return pa.Table.from_pandas(frame, preserve_index=False)
 
@@ -231,18 +231,24 @@ def _read_duckdb(database: str, sql: str, folder: str | os.PathLike[str]) -> pa.
         raise CampaignError(f"there is no DuckDB file {path!r}; check the path in {database!r}.")
     try:
         with duckdb.connect(path or ":memory:", read_only=bool(path)) as connection:
-            connection.execute(f"set file_search_path = {_literal(folder)}")
+            connection.execute(f"set file_search_path = {sql_path(folder)}")
             relation = connection.sql(sql)
             if relation is None:
                 raise CampaignError("the DuckDB query returns no rows; it must be one SELECT.")
             table = relation.to_arrow_table()
     except duckdb.Error as error:
-        raise CampaignError(f"the DuckDB query failed ({_first_line(error)}).") from error
+        raise CampaignError(f"the DuckDB query failed ({first_line(error)}).") from error
     return table
 
 
-def _literal(path: str | os.PathLike[str]) -> str:
-    """A path as an SQL literal (SET takes no parameters)."""
+def sql_path(path: str | os.PathLike[str]) -> str:
+    """An absolute path as an SQL literal: DuckDB's SET and COPY take no parameters.
+
+    Examples
+    --------
+    >>> sql_path("/data/ann's log")
+    "'/data/ann''s log'"
+    """
     return "'" + str(Path(path).resolve()).replace("'", "''") + "'"
 
 
@@ -265,7 +271,7 @@ def from_pandas(frame: Any) -> pa.Table:
             columns[str(name)] = pa.array(frame[name], from_pandas=True)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise CampaignError(
-                f"column {str(name)!r} mixes types ({_first_line(error)}); make it numbers or text."
+                f"column {str(name)!r} mixes types ({first_line(error)}); make it numbers or text."
             ) from error
     return pa.table(columns)
 
@@ -281,11 +287,6 @@ def mask_password(database: str) -> str:
     head, mark, _ = database.partition("?")
     masked = re.sub(r"(://[^/:@]*):.*@", r"\1:***@", head)
     return masked + ("?***" if mark else "")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")
 
 
 def join_names(names: Iterable[str], *, limit: int = 6) -> str:

@@ -18,6 +18,7 @@ from uplift.errors import ModelError, did_you_mean
 from uplift.features import FeatureSchema
 from uplift.io.atomic import atomic_folder, write_json
 from uplift.models.parameters import Rule, accepted
+from uplift.versions import versions
 
 MODEL_FILE = "model.json"
 FORMAT_VERSION = 1
@@ -103,10 +104,10 @@ class UpliftModel(ABC):
         self.stages_ = campaign.stages
         try:
             self._fit(campaign, validation)
+            self.fingerprint_ = self._fingerprint(campaign)
         except BaseException:
             del self.stages_
             raise
-        self.fingerprint_ = self._fingerprint(campaign)
         return self
 
     def predict(self, campaign: Campaign) -> Effects:
@@ -306,16 +307,3 @@ def read_model_file(folder: str | os.PathLike[str]) -> dict[str, Any]:
             f"{path} has format {content['format_version']}, newer than this uplift reads ({FORMAT_VERSION}); update uplift."
         )
     return content
-
-
-def versions(libraries: tuple[str, ...] = ()) -> dict[str, str]:
-    """Versions of uplift and of other installed distributions."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for library in ("uplift", *libraries):
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            found[library] = "not installed"
-    return found

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 
-from uplift.errors import MissingDependencyError
+from uplift.errors import MissingDependencyError, first_line
 
 INSTALL = {
     "causalml": "pip install 'causalml>=0.17' (there are wheels for CPython 3.11 and 3.12 only)",
@@ -38,7 +38,7 @@ def import_peer(module: str, *, model: str) -> ModuleType:
         reason = (
             "is not installed"
             if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == package
-            else f"cannot be imported ({type(error).__name__}: {_first_line(error)})"
+            else f"cannot be imported ({type(error).__name__}: {first_line(error)})"
         )
         raise MissingDependencyError(
             f"model {model!r} needs {package}, which {reason}; install it with {INSTALL[package]}, or choose another model."
@@ -69,8 +69,3 @@ def _plot_style() -> AbstractContextManager[None]:
     except ImportError:
         return nullcontext()
     return matplotlib.rc_context()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else "no message"
