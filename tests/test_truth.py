@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
-from uplift import Effects, allocate, make_model, simulate
+import uplift
+from uplift import Campaign, Effects, allocate, make_model, simulate
 from uplift.models.registry import list_models
 
 ROWS = 40_000
@@ -99,13 +105,34 @@ def test_the_plan_is_truly_worth_more_than_random_and_less_than_the_oracle(
         assert value < oracle_value, name
         # Plans spend by predicted cost, so compare what a unit of true money brings as well as the total.
         assert value / paid > random_value / budget, name
-    best = max(
-        predictions,
-        key=lambda name: true_value(
-            allocate(predictions[name], costs=test.costs, margin=margin, budget=budget).arm_codes
-        )[0],
+
+
+@pytest.mark.slow
+def test_the_runs_own_allocation_lies_between_random_and_oracle_by_the_truth_file(tmp_path: Path) -> None:
+    """The files a user gets: model chosen by the run, plan from allocation.parquet, truth from truth.parquet."""
+    folder, out = tmp_path / "campaign", tmp_path / "run"
+    simulate(rows=30_000, seed=21).write(folder)
+    uplift.run(folder / "campaign.toml", out)
+    decided = pd.read_parquet(out / "allocation.parquet")
+    plan = json.loads((out / "allocation.json").read_text())
+    truth = Effects.read_parquet(folder / "truth.parquet").for_units(pa.array(decided["customer_id"]))
+    campaign = Campaign.from_file(folder / "campaign.toml")
+    at = truth.stages.index("conversion")
+    tau = 40.0 * truth.tau_all[:, :, at].astype(np.float64)
+    amounts = np.array([0.0, *(campaign.costs[arm].amount for arm in truth.arms[1:])])
+    cost = amounts * truth.mu_all[:, :, at].astype(np.float64)
+    rows, codes = np.arange(len(decided)), pd.Index(truth.arms).get_indexer(decided["arm"].astype(str))
+    value, paid = tau[rows, codes].sum(), cost[rows, codes].sum()
+    oracle = allocate(truth, costs=campaign.costs, margin=40.0, budget=plan["budget"])
+    # Random: random coupons in random order until the true money that the plan really cost is spent.
+    rng, random_values = np.random.default_rng(0), []
+    for _ in range(200):
+        order, arms = rng.permutation(rows), rng.integers(1, len(truth.arms), len(rows))
+        take = order[np.cumsum(cost[order, arms[order]]) <= paid]
+        random_values.append(tau[take, arms[take]].sum())
+    best = oracle.certificate.expected_value
+    print(
+        f"\nrun, model {decided['model'].iloc[0]}: true value {value:,.0f} for {paid:,.0f} of {plan['budget']:,.0f}, "
+        f"random {np.mean(random_values):,.0f} (largest of 200: {max(random_values):,.0f}), oracle {best:,.0f}"
     )
-    value, _ = true_value(
-        allocate(predictions[best], costs=test.costs, margin=margin, budget=budget).arm_codes
-    )
-    assert value > random_value
+    assert max(random_values) < value < best
