@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from uplift.models.ecup.criterion import mean_qini, qini_per_capita
-from uplift.models.ecup.loss import chain_log_probabilities, stage_losses
-from uplift.models.ecup.selection import Candidate, EpochSelection
-from uplift.models.ecup.value import LognormalHead, SquaredErrorHead
+from uplift.models.neural.criterion import mean_qini, qini_per_capita
+from uplift.models.neural.loss import chain_log_probabilities, stage_losses
+from uplift.models.neural.selection import Candidate, EpochSelection
+from uplift.models.neural.value import LognormalHead, SquaredErrorHead
 
 logit = st.floats(-25, 25, width=32)
 

@@ -17,9 +17,10 @@ from uplift.campaign import Campaign
 from uplift.errors import ModelError
 from uplift.models.base import ModelWarning
 from uplift.models.ecup import ECUP
-from uplift.models.ecup import model as model_module
-from uplift.models.ecup.data import STRAY, load_rows
-from uplift.models.ecup.training import check_validation, moving_average, received, score
+from uplift.models.neural import model as model_module
+from uplift.models.neural.averaging import MovingAverage
+from uplift.models.neural.engine import check_validation, received, score
+from uplift.models.neural.rows import STRAY, load_rows
 from uplift.models.row_weights import row_weights
 from uplift.simulation import simulate
 
@@ -328,16 +329,16 @@ def test_kept_weights_are_those_of_the_best_epoch(small: Campaign) -> None:
 def test_moving_average_of_the_weights_removes_the_noise_of_the_last_steps(fitted: ECUP) -> None:
     network = copy.deepcopy(fitted.network_)
     noise = torch.Generator().manual_seed(0)
-    last, smooth = moving_average(network, 0.0), moving_average(network, 0.98)
+    last, smooth = MovingAverage(network, 0.0), MovingAverage(network, 0.98)
     for _ in range(900):
         with torch.no_grad():
             network.tower.weights[0].normal_(generator=noise)
-        last.update_parameters(network)
-        smooth.update_parameters(network)
-    assert torch.equal(last.module.tower.weights[0], network.tower.weights[0])
+        last.update()
+        smooth.update()
+    assert torch.equal(last.network.tower.weights[0], network.tower.weights[0])
     # Variance of an average with weights 0.02 * 0.98^k is 0.02 / 1.98.
-    assert smooth.module.tower.weights[0].std().item() == pytest.approx((0.02 / 1.98) ** 0.5, rel=0.1)
-    assert torch.equal(smooth.module.heads.weight, network.heads.weight)
+    assert smooth.network.tower.weights[0].std().item() == pytest.approx((0.02 / 1.98) ** 0.5, rel=0.1)
+    assert torch.equal(smooth.network.heads.weight, network.heads.weight)
 
 
 def test_rare_stages_start_at_their_base_rates() -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from uplift.models.ecup.ecenet import Tower
-from uplift.models.ecup.embeddings import CategoricalEmbedding, NumericEmbedding
 from uplift.models.ecup.network import EcupNetwork
 from uplift.models.ecup.taenet import TaskAttention
 from uplift.models.ecup.tenet import TENet, TreatmentAwareUnit
+from uplift.models.neural.embeddings import CategoricalEmbedding, NumericEmbedding
 
 PAPER: dict[str, Any] = {
     "numeric_fields": 5,
@@ -178,7 +178,8 @@ def test_categories_of_different_fields_do_not_share_rows() -> None:
 def test_codes_without_training_rows_get_the_mean_of_the_training_rows() -> None:
     embed = CategoricalEmbedding((4, 3), 2, generator=generator())
     before = embed.table.detach().clone()
-    embed.settle_unseen(torch.tensor([[2, 2], [2, 2], [2, 1], [3, 1]]))
+    codes = torch.tensor([[2, 2], [2, 2], [2, 1], [3, 1]])
+    embed.settle_unseen([torch.bincount(field) for field in codes.unbind(1)])
     torch.testing.assert_close(embed.table[0], 0.75 * before[2] + 0.25 * before[3])
     torch.testing.assert_close(embed.table[1], embed.table[0])
     torch.testing.assert_close(embed.table[[2, 3, 5, 6]], before[[2, 3, 5, 6]])

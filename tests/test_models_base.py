@@ -141,7 +141,7 @@ def test_networks_choose_their_epoch_by_the_same_qini_that_is_reported() -> None
 
     from uplift.metrics import scores
     from uplift.metrics.ranking import Ranking
-    from uplift.models.ecup.criterion import qini_per_capita
+    from uplift.models.neural.criterion import qini_per_capita
 
     rng = np.random.default_rng(0)
     score, treated = np.round(rng.normal(size=3_000), 2), rng.random(3_000) < 0.4

@@ -1,7 +1,8 @@
 """ECUP: entire-chain uplift modelling with context-enhanced learning (Huang et al., WWW'24 Companion).
 
-The modules follow the paper: `embeddings` (2.2), `tenet` (4.2), `taenet` (4.1.1), `ecenet` (4.1), joined in
-`network`; `loss` and `training` fit it, `model` is the interface to the rest of the package.
+The modules follow the paper: `tenet` (4.2), `taenet` (4.1.1), `ecenet` (4.1), joined in `network`. The initial
+embeddings (2.2) and the loss over the entire space (3) are shared with the other neural models and stand in
+`uplift.models.neural`: `embeddings`, `loss` and `value`; its `engine` trains the network. `model` holds the options.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from uplift.models.ecup.layers import uniform
+from uplift.models.neural.layers import uniform
+from uplift.models.neural.network import OutputLayer
 
 
 class Tower(nn.Module):
@@ -70,7 +71,7 @@ class Tower(nn.Module):
         return state
 
 
-class StageHeads(nn.Module):
+class StageHeads(OutputLayer):
     """The only layer of its own each stage has: ``logit_m = H_{m,L-1} w_m + b_m``.
 
     ``sigmoid(logit_m)`` is the rate of stage m *given* stage m-1 (pCTR, then pCVR), so that the product up to

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from uplift.models.ecup.ecenet import StageHeads, Tower
-from uplift.models.ecup.embeddings import CategoricalEmbedding, NumericEmbedding, TokenEmbedding
 from uplift.models.ecup.taenet import TAENet
 from uplift.models.ecup.tenet import BitLevel, TENet, append_treatment
-from uplift.models.ecup.value import HEADS, ValueLoss
+from uplift.models.neural.embeddings import CategoricalEmbedding, NumericEmbedding, TokenEmbedding
+from uplift.models.neural.loss import LossSpace
+from uplift.models.neural.network import ChainNetwork, ChainOutput
+from uplift.models.neural.value import HEADS, ValueLoss
 
 
-class ChainOutput(NamedTuple):
-    """Raw outputs of the network.
-
-    Attributes
-    ----------
-    logits : Tensor [..., stage]
-        Logits of each binary stage given the one before.
-    value : Tensor [..., k] or None
-        Parameters of the value given the last stage, for :meth:`ValueHead.mean`.
-    """
-
-    logits: Tensor
-    value: Tensor | None
-
-    def rates(self) -> Tensor:
-        """Rates in the entire space [..., stage]: the running product of the conditional rates, never rising."""
-        return torch.sigmoid(self.logits).cumprod(-1)
-
-
-class EcupNetwork(nn.Module):
+class EcupNetwork(ChainNetwork):
     """ECUP (Huang et al., WWW'24 Companion) for a chain of 1..N binary stages and K + 1 arms.
 
     The treatment enters only through its embedding E^tr; the potential outcome of another arm is the same
@@ -51,6 +32,8 @@ class EcupNetwork(nn.Module):
         Number of binary stages N >= 1.
     value : {"lognormal", "mse"}, optional
         Loss of the value that follows the last stage; None where there is none.
+    loss_space : {"entire", "conditional", "independent"}
+        What the logits mean; the paper is "entire".
     embedding_dim : int
         d.
     attention_dim : int
@@ -98,6 +81,7 @@ class EcupNetwork(nn.Module):
         arms: int,
         stages: int,
         value: ValueLoss | None,
+        loss_space: LossSpace = "entire",
         embedding_dim: int,
         attention_dim: int,
         bit_level: BitLevel,
@@ -117,6 +101,7 @@ class EcupNetwork(nn.Module):
         fields = numeric_fields + len(cardinalities)
         tasks = stages + (value is not None)
         self.stages = stages
+        self.loss_space = loss_space
         self.arms = arms
         self.fields = fields
         self.embedding_dim = embedding_dim
@@ -182,13 +167,10 @@ class EcupNetwork(nn.Module):
         shared = state.shape[1] == 1
         return ChainOutput(self.heads(state if shared else state[:, : self.stages]), self.value(state[:, -1]))
 
-    def mu(self, output: ChainOutput) -> Tensor:
-        """Potential outcomes in the entire space [..., stage]: the rates, then the expected value if there is one."""
-        rates = output.rates()
-        if self.value is None or output.value is None:
-            return rates
-        spend = rates[..., -1:] * self.value.mean(output.value).unsqueeze(-1)
-        return torch.cat((rates, spend), dim=-1)
+    @property
+    def floats_per_row(self) -> int:
+        """Size of E~ for all arms."""
+        return self.arms * (self.fields + 1) * self.embedding_dim
 
     def forward(self, numeric: Tensor, categorical: Tensor, treatment: Tensor) -> ChainOutput:
         """Outcomes under one arm per row, usually the one it received.

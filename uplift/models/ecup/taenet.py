@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from uplift.models.ecup.layers import Dense, normal
+from uplift.models.neural.layers import Dense, normal
 
 
 class TaskAttention(nn.Module):

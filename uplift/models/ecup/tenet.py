@@ -8,7 +8,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from uplift.models.ecup.layers import Dense, uniform
+from uplift.models.neural.layers import Dense, uniform
 
 BitLevel = Literal["d", "f*d"]
 

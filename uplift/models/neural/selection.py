@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
-Criterion = Literal["qini", "loss"]
+Criterion = Literal["qini", "loss", "last"]
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,19 @@ class Candidate:
     state: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class SelectionState:
+    """What a selection has seen, for a checkpoint: tensors by name, and numbers as JSON types."""
+
+    tensors: dict[str, Tensor]
+    numbers: dict[str, Any]
+
+
 class EpochSelection:
     """Early stopping and the choice of the epoch.
 
-    ``"loss"`` keeps the epoch with the lowest validation loss. ``"qini"`` keeps the one with the highest Qini among
+    ``"loss"`` keeps the epoch with the lowest validation loss, ``"last"`` that of the last stage alone (whose head
+    may overfit while the sum still falls). ``"qini"`` keeps the one with the highest Qini among
     the epochs whose validation loss is within one standard error (of the paired difference per row) of the lowest.
     The Qini alone is no safe guide: it ignores the scale of the effects and is noisy on a validation tenth, so that
     it often prefers the first epochs, whose effects are near zero.
@@ -33,8 +42,8 @@ class EpochSelection:
 
     Parameters
     ----------
-    criterion : {"qini", "loss"}
-        What is compared.
+    criterion : {"qini", "loss", "last"}
+        What is compared; the losses are the caller's.
     patience : int
         Epochs without progress before training stops.
 
@@ -79,8 +88,34 @@ class EpochSelection:
         """The epoch to keep, at least one having been offered."""
         return max(self._candidates, key=lambda one: (one.qini, -one.epoch))
 
+    def state(self) -> SelectionState:
+        """Everything that :meth:`restore` needs."""
+        tensors = {}
+        for number, one in enumerate(self._candidates):
+            tensors[f"candidate/{number}/row_losses"] = one.row_losses
+            tensors |= {f"candidate/{number}/state/{name}": tensor for name, tensor in one.state.items()}
+        numbers = {
+            "candidates": [{"epoch": one.epoch, "qini": one.qini} for one in self._candidates],
+            "lowest": None if math.isinf(self._lowest) else self._lowest,
+            "highest": None if math.isinf(self._highest) else self._highest,
+            "idle": self._idle,
+        }
+        return SelectionState(tensors, numbers)
+
+    def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take up where the selection of which these are the :meth:`state` stood; other tensors are ignored."""
+        self._candidates = []
+        for number, one in enumerate(numbers["candidates"]):
+            prefix = f"candidate/{number}/state/"
+            state = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+            losses = tensors[f"candidate/{number}/row_losses"]
+            self._candidates.append(Candidate(one["epoch"], losses, one["qini"], state))
+        self._lowest = math.inf if numbers["lowest"] is None else numbers["lowest"]
+        self._highest = -math.inf if numbers["highest"] is None else numbers["highest"]
+        self._idle = numbers["idle"]
+
     def _as_good(self, one: Candidate, best: Candidate) -> bool:
-        if self.criterion == "loss":
+        if self.criterion != "qini":
             return False
         worse = (one.row_losses - best.row_losses).double()
         return bool(worse.mean() <= worse.std() / math.sqrt(len(worse)))

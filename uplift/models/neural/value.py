@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from uplift.models.ecup.layers import uniform
+from uplift.models.neural.layers import uniform
 
 ValueLoss = Literal["lognormal", "mse"]
 

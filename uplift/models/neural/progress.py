@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 class TrainingProgress:
@@ -12,22 +19,27 @@ class TrainingProgress:
 
     Parameters
     ----------
+    name : str
+        Name of the model.
     rows : int
         Training rows per epoch.
     epochs : int
         Largest number of epochs.
     """
 
-    def __init__(self, *, rows: int, epochs: int) -> None:
+    def __init__(self, *, name: str, rows: int, epochs: int) -> None:
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("ecup epoch {task.fields[epoch]}"),
+            TextColumn("{task.fields[model]} epoch {task.fields[epoch]}"),
             BarColumn(),
             TextColumn("{task.fields[status]}"),
             TimeElapsedColumn(),
+            TextColumn("at most"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
             transient=False,
         )
-        self._task = self._progress.add_task("", total=rows * epochs, epoch=1, status="")
+        self._task = self._progress.add_task("", total=rows * epochs, epoch=1, model=name, status="")
 
     def __enter__(self) -> TrainingProgress:
         self._progress.start()

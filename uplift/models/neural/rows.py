@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from uplift.errors import ModelError
-from uplift.models.ecup.value import ValueLoss
+from uplift.models.neural.value import ValueLoss
 
 if TYPE_CHECKING:
     from uplift.campaign import Campaign
@@ -98,7 +98,7 @@ def check_value(campaign: Campaign) -> int:
     return stray
 
 
-def choose_value_loss(wanted: str, campaigns: Sequence[Campaign]) -> ValueLoss | None:
+def choose_value_loss(wanted: str, campaigns: Sequence[Campaign], *, model: str) -> ValueLoss | None:
     """Loss of the value: `wanted`, or for ``"auto"`` the one that fits all values at the last stage.
 
     Parameters
@@ -106,6 +106,8 @@ def choose_value_loss(wanted: str, campaigns: Sequence[Campaign]) -> ValueLoss |
     wanted : {"auto", "lognormal", "mse"}
     campaigns : sequence of Campaign
         Training and validation rows.
+    model : str
+        Name for the complaint.
 
     Returns
     -------
@@ -125,7 +127,7 @@ def choose_value_loss(wanted: str, campaigns: Sequence[Campaign]) -> ValueLoss |
     wrong = int((values <= 0).sum())
     if wanted == "lognormal" and wrong:
         raise ModelError(
-            f"model 'ecup': value_loss is 'lognormal', but the value is not positive in {wrong:,} of {len(values):,} "
+            f"model {model!r}: value_loss is 'lognormal', but the value is not positive in {wrong:,} of {len(values):,} "
             f"rows that reached {campaigns[0].chain[-1]!r}; use value_loss='mse' or 'auto'."
         )
     return "mse" if wrong else "lognormal"

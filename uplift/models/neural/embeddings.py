@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from uplift.models.ecup.layers import normal, uniform
+from uplift.models.neural.layers import normal, uniform
 
 KNOWN = 2
 """First category code that stands for a known category; 0 is missing, 1 is unseen or rare."""
@@ -90,7 +90,7 @@ class CategoricalEmbedding(nn.Module):
         return nn.functional.embedding(codes + self.offsets, self.table)
 
     @torch.no_grad()
-    def settle_unseen(self, codes: Tensor) -> None:
+    def settle_unseen(self, counts: Sequence[Tensor]) -> None:
         """Give every code without a training row the mean embedding of the field's training rows.
 
         Such a code (a missing value or a new category that first appears when scoring) would otherwise keep
@@ -98,14 +98,14 @@ class CategoricalEmbedding(nn.Module):
 
         Parameters
         ----------
-        codes : Tensor [row, q]
-            Codes of the training rows.
+        counts : sequence of Tensor [code]
+            Training rows with each code of each field; codes beyond its end have none.
         """
-        for field, (start, size) in enumerate(zip(self.offsets.tolist(), self.cardinalities, strict=True)):
-            counts = torch.bincount(codes[:, field].long(), minlength=size)
+        for found, start, size in zip(counts, self.offsets.tolist(), self.cardinalities, strict=True):
+            seen = nn.functional.pad(found, (0, size - len(found)))
             rows = self.table[start : start + size]
-            mean = (counts.to(rows.dtype) / counts.sum()) @ rows
-            rows[counts == 0] = mean
+            mean = (seen.to(rows.dtype) / seen.sum()) @ rows
+            rows[seen == 0] = mean
 
 
 class TokenEmbedding(nn.Module):

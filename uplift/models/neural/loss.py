@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-LossSpace = Literal["entire", "conditional"]
+LossSpace = Literal["entire", "conditional", "independent"]
 
 
 def chain_log_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,10 +64,11 @@ def stage_losses(
         0 or 1.
     weights : Tensor [row], optional
         Row weights with mean about 1.
-    space : {"entire", "conditional"}
+    space : {"entire", "conditional", "independent"}
         ``"entire"`` (the paper): every stage on every row, on its rate in the entire space. ``"conditional"``:
         every stage on the rows that reached the stage before, which conditions on a post-treatment event; an
-        ablation that shows the chain bias.
+        ablation that shows the chain bias. ``"independent"``: no chain, the logits are those of the rates in the
+        entire space themselves; another ablation.
 
     Returns
     -------
@@ -86,6 +87,8 @@ def stage_losses(
         losses = -(outcomes * log_p + (1 - outcomes) * log_not)
         return losses if weights is None else weights.unsqueeze(-1) * losses
     losses = -(outcomes * logsigmoid(logits) + (1 - outcomes) * logsigmoid(-logits))
+    if space == "independent":
+        return losses if weights is None else weights.unsqueeze(-1) * losses
     reached = torch.cat((torch.ones_like(outcomes[:, :1]), outcomes[:, :-1]), dim=1)
     if weights is not None:
         reached = reached * weights.unsqueeze(-1)

@@ -1,0 +1,104 @@
+"""What the training engine and the model interface need from a network of a chain."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from uplift.models.neural.embeddings import CategoricalEmbedding
+from uplift.models.neural.loss import LossSpace
+from uplift.models.neural.value import ValueHead
+
+
+class ChainOutput(NamedTuple):
+    """Raw outputs of a network.
+
+    Attributes
+    ----------
+    logits : Tensor [..., stage]
+        Logits of each binary stage given the one before (or of the stage itself, see :attr:`ChainNetwork.loss_space`).
+    value : Tensor [..., k] or None
+        Parameters of the value given the last stage, for :meth:`ValueHead.mean`.
+    """
+
+    logits: Tensor
+    value: Tensor | None
+
+    def rates(self, space: LossSpace = "entire") -> Tensor:
+        """Rates in the entire space [..., stage], never rising along the chain.
+
+        The running product of the conditional rates; in space ``"independent"`` every logit is that of a rate in the
+        entire space, and one that exceeds the rate of the stage before is cut to it.
+        """
+        if space == "independent":
+            return torch.sigmoid(self.logits).cummin(-1).values
+        return torch.sigmoid(self.logits).cumprod(-1)
+
+
+class OutputLayer(nn.Module, ABC):
+    """The layer that gives the stage logits."""
+
+    @abstractmethod
+    def start_at(self, rates: Tensor) -> None:
+        """Set the biases so that the first predictions are about `rates` [stage]."""
+
+
+class ChainNetwork(nn.Module, ABC):
+    """A network that gives every stage of a chain under every arm.
+
+    Attributes
+    ----------
+    arms : int
+        K + 1, control included.
+    stages : int
+        Binary stages N >= 1.
+    loss_space : {"entire", "conditional", "independent"}
+        What the logits mean, see :func:`uplift.models.neural.loss.stage_losses`.
+    heads : OutputLayer
+        Output layer of the stages.
+    value : ValueHead or None
+        Head of the value after the last stage.
+    categorical : CategoricalEmbedding or None
+        Embedding of the category codes, if any, whose unseen codes are settled after training.
+    """
+
+    arms: int
+    stages: int
+    loss_space: LossSpace
+    heads: OutputLayer
+    value: ValueHead | None
+    categorical: CategoricalEmbedding | None
+
+    @property
+    @abstractmethod
+    def floats_per_row(self) -> int:
+        """Floats of the largest intermediate result per row when all arms are scored: bounds the rows per chunk."""
+
+    @abstractmethod
+    def forward(self, numeric: Tensor, categorical: Tensor, treatment: Tensor) -> ChainOutput:
+        """Outputs under one arm per row.
+
+        Parameters
+        ----------
+        numeric : Tensor [batch, p] float32
+            z-scored, NaN = missing.
+        categorical : Tensor [batch, q] integer
+            Codes.
+        treatment : Tensor [batch] integer
+            Arm codes, 0 = control.
+        """
+
+    @abstractmethod
+    def all_arms(self, numeric: Tensor, categorical: Tensor) -> ChainOutput:
+        """Outputs under every arm: logits [batch, arm, stage], value [batch, arm, k]."""
+
+    def mu(self, output: ChainOutput) -> Tensor:
+        """Potential outcomes in the entire space [..., stage]: the rates, then the expected value if there is one."""
+        rates = output.rates(self.loss_space)
+        if self.value is None or output.value is None:
+            return rates
+        spend = rates[..., -1:] * self.value.mean(output.value).unsqueeze(-1)
+        return torch.cat((rates, spend), dim=-1)
