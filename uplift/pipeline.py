@@ -24,6 +24,7 @@ from uplift.errors import CampaignError, UpliftError, did_you_mean
 from uplift.io.atomic import atomic_folder, check_output_folder, write_json
 from uplift.io.tables import mask_password
 from uplift.models.base import ModelWarning, UpliftModel
+from uplift.models.checkpoints import fit_resumably, forget
 from uplift.progress import Progress, Silent, Stopwatch
 from uplift.splitting import held_out_mask
 from uplift.versions import versions
@@ -99,6 +100,7 @@ def run(
     overwrite: bool = False,
     force: bool = False,
     seed: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     extra_files: Mapping[str, Path] | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
@@ -119,6 +121,9 @@ def run(
         Go on although a check failed.
     seed : int, optional
         Seed of the split and of every model that sets none; default ``[split] seed``.
+    checkpoint : path, optional
+        Folder that keeps the state of long fits: after an interrupt the same call goes on from there. It is emptied
+        when the run is complete.
     extra_files : mapping of name to path, optional
         Files to copy into the run folder.
     progress : Progress, optional
@@ -164,10 +169,12 @@ def run(
             work.notes.append(
                 f"{between:,} rows of earlier customers fall into the test period and were neither learned from nor tested on."
             )
-        _fit_all(work, planned, fitting)
+        _fit_all(work, planned, fitting, checkpoint)
         chosen = _evaluate_and_decide(work)
         for name, source in (extra_files or {}).items():
             (folder / name).write_bytes(Path(source).read_bytes())
+    for name in planned:
+        forget(_below(checkpoint, name))
     for note in work.notes:
         watch.progress.note(note)
     return RunResult(Path(out), chosen, watch.seconds, tuple(work.notes))
@@ -226,7 +233,16 @@ def _selection_split(
     return train.take(~mask), train.take(mask)
 
 
-def _fit_all(work: _Work, planned: dict[str, UpliftModel], fitting: Campaign) -> None:
+def _below(folder: str | os.PathLike[str] | None, name: str) -> Path | None:
+    return None if folder is None else Path(folder) / name
+
+
+def _fit_all(
+    work: _Work,
+    planned: dict[str, UpliftModel],
+    fitting: Campaign,
+    checkpoint: str | os.PathLike[str] | None,
+) -> None:
     (work.folder / names.MODELS).mkdir()
     (work.folder / names.TEST_EFFECTS).mkdir()
     for name, model in planned.items():
@@ -234,7 +250,7 @@ def _fit_all(work: _Work, planned: dict[str, UpliftModel], fitting: Campaign) ->
         with work.watch.step(step), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ModelWarning)
             model.on_progress = lambda text, step=step: work.watch.progress.start(f"{step}: {text}")
-            work.models[name] = model.fit(fitting)
+            work.models[name] = fit_resumably(model, fitting, _below(checkpoint, name))
             model.save(work.folder / names.MODELS / name)
         for warning in caught:
             if issubclass(warning.category, ModelWarning):

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+
+def leads() -> bool:
+    """Whether this process talks and writes files: under ``torchrun`` only the first one does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def complain(message: str) -> None:
@@ -20,6 +26,8 @@ def say(message: Any) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    if not leads():
+        return
     if isinstance(message, str):
         message = Text(message)
     Console(soft_wrap=isinstance(message, Text)).print(message)
@@ -57,7 +65,7 @@ def steps() -> Iterator[Steps]:
     """A `Steps` for the length of a block."""
     from rich.console import Console
 
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True, soft_wrap=True, quiet=not leads())
     with console.status("starting ...") as status:
         yield Steps(console, status)
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from uplift.cli.console import say, steps, table
-from uplift.cli.options import CampaignPath, Overwrite, Seed, parse_params, refuse_existing
+from uplift.cli.console import leads, say, steps, table
+from uplift.cli.options import CampaignPath, CheckpointFolder, Overwrite, Seed, parse_params, refuse_existing
 
 
 def register(app: typer.Typer) -> None:
@@ -32,15 +32,19 @@ def fit(
     everything: Annotated[
         bool, typer.Option("--all", help="Fit on all rows; default: without the test part of \\[split].")
     ] = False,
+    checkpoint: CheckpointFolder = None,
     seed: Seed = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Fit one model on the training part of a campaign and save it.
 
     Example: [bold]uplift fit campaign.toml --model lightgbm_t --param n_estimators=300 --out models/t[/bold]
+
+    On several GPUs: [bold]torchrun --nproc-per-node 4 -m uplift fit campaign.toml --model ecup --out models/ecup[/bold]
     """
     from uplift.campaign_file import CampaignFile
     from uplift.io.atomic import check_output_folder
+    from uplift.models.checkpoints import fit_resumably, forget
     from uplift.models.registry import make_model
 
     check_output_folder(out, overwrite=overwrite)
@@ -55,8 +59,13 @@ def fit(
         rows = config.load()
         if not everything:
             rows, _ = rows.split(test=config.split.test, by=config.split.by, seed=seed)
-        progress.start(f"fit {model} on {rows.n_rows:,} rows")
-        chosen.fit(rows).save(out, overwrite=overwrite)
+        step = f"fit {model} on {rows.n_rows:,} rows"
+        progress.start(step)
+        chosen.on_progress = lambda text: progress.start(f"{step}: {text}")
+        fit_resumably(chosen, rows, checkpoint)
+        if leads():
+            chosen.save(out, overwrite=overwrite)
+            forget(checkpoint)
     say(f"model: {out}")
 
 

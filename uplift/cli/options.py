@@ -19,6 +19,15 @@ Seed = Annotated[
     typer.Option("--seed", help="Seed; default: \\[split] seed of the campaign file.", show_default=False),
 ]
 
+CheckpointFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        help="Keep the state of long fits in this folder; after an interrupt the same command goes on from there.",
+        show_default=False,
+    ),
+]
+
 
 def parse_params(given: list[str] | None) -> dict[str, Any]:
     """``["n_estimators=200"]`` as keyword arguments; values are JSON, else text.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from uplift.cli.console import say, steps, table
-from uplift.cli.options import CampaignPath, Overwrite, Seed
+from uplift.cli.options import CampaignPath, CheckpointFolder, Overwrite, Seed
 
 DEMO_ROWS = 80_000
 DEMO_FOLDER = Path("reports/demo")
@@ -30,15 +31,29 @@ def run(
         bool, typer.Option("--force", help="Go on although an experiment check failed.")
     ] = False,
     seed: Seed = None,
+    checkpoint: CheckpointFolder = None,
 ) -> None:
     """Run a campaign file from data to decision and write a run folder.
 
     Example: [bold]uplift run campaign.toml --out reports/spring[/bold]
     """
+    from uplift.errors import UpliftError
     from uplift.pipeline import run as run_pipeline
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UpliftError(
+            "'uplift run' is one process; start it without torchrun, or fit a large model with 'torchrun -m uplift fit'."
+        )
     with steps() as progress:
-        result = run_pipeline(campaign, out, overwrite=overwrite, force=force, seed=seed, progress=progress)
+        result = run_pipeline(
+            campaign,
+            out,
+            overwrite=overwrite,
+            force=force,
+            seed=seed,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
     _conclude(result.folder)
 
 

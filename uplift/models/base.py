@@ -40,6 +40,8 @@ class UpliftModel(ABC):
         Name in the registry, the campaign file and every result.
     calibrated : bool
         Whether `tau` is in outcome units; False for references that only rank.
+    resumable : bool
+        Whether `fit` takes a `checkpoint` folder and goes on from it after an interrupt.
     rules : mapping of str to Rule
         What the constructor's keywords may be.
     on_progress : callable, optional
@@ -55,6 +57,7 @@ class UpliftModel(ABC):
 
     name: ClassVar[str]
     calibrated: ClassVar[bool] = True
+    resumable: ClassVar[bool] = False
     rules: ClassVar[Mapping[str, Rule]] = {}
     on_progress: Callable[[str], None] | None = None
 

@@ -164,7 +164,8 @@ class TENet(nn.Module):
         """
         units = [context * tau.bit(treatment) for tau, context in zip(self.taus, attended, strict=True)]
         enhanced, weight = units[0], units[-1]
-        return torch.lerp(enhanced, fields, torch.sigmoid(weight))
+        # Under autocast the attentions come out in half precision and the embeddings do not.
+        return torch.lerp(enhanced, fields.to(enhanced.dtype), torch.sigmoid(weight))
 
     def forward(self, fields: Tensor, treatment: Tensor) -> Tensor:
         return append_treatment(self.gate(fields, self.attend(fields), treatment), treatment)

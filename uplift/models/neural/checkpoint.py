@@ -29,16 +29,16 @@ class Checkpoint:
         Made when needed.
     fingerprint : str
         Model, parameters and data of the fit. The file of another fit is refused, not overwritten.
-    every : float
-        Seconds between two writes within an epoch; every epoch's end is written as well.
+    every : float, optional
+        Seconds between two writes within an epoch, default `EVERY_SECONDS`; every epoch's end is written as well.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], *, fingerprint: str, every: float = EVERY_SECONDS
+        self, folder: str | os.PathLike[str], *, fingerprint: str, every: float | None = None
     ) -> None:
         self.path = Path(folder) / FILE
         self.fingerprint = fingerprint
-        self.every = every
+        self.every = EVERY_SECONDS if every is None else every
         self._written = time.monotonic()
 
     def load(self, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -129,6 +129,7 @@ class NeuralModel(UpliftModel):
     with the same weights.
     """
 
+    resumable: ClassVar[bool] = True
     rules: ClassVar[Mapping[str, Rule]] = {
         "loss_space": Choice(*get_args(LossSpace)),
         "stage_weights": OrNone(Each(Number(0))),
