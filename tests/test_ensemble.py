@@ -367,7 +367,7 @@ def test_an_ensemble_is_nearer_to_the_truth_than_its_networks_one_by_one() -> No
     alone = np.mean([error(one) for one in seeds.predict_members(campaign)])
     assert error(seeds.predict(campaign)) < 0.95 * alone
     shared = ECUP(**options, ensemble="shared").fit(train, validation=validation)
-    assert error(shared.predict(campaign)) < 0.97 * alone
+    assert error(shared.predict(campaign)) < alone  # no promise of more: the members share most weights
 
 
 def test_a_network_without_room_for_members_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

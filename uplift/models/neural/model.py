@@ -160,7 +160,9 @@ class NeuralModel(UpliftModel):
     What the intervals cover: the noise of initial weights, shuffling and early stopping, and with `bootstrap` that
     of having seen these customers and no others. They do not cover what all members get wrong alike: effects that
     the network smooths away or has stopped too early to learn, confounding, a change of times. So the share that
-    holds the true uplift may lie below `interval_level`; ``benchmarks/bench_intervals.py`` measures it.
+    holds the true uplift lies below `interval_level`: ``benchmarks/bench_intervals.py`` found 74 to 80 % in place of 90 %
+    for ``"seeds"`` with the bootstrap on 8,000 customers, 58 to 63 % without it, and less for ``"shared"``. Quantiles of a
+    few members would be narrower still.
     """
 
     resumable: ClassVar[bool] = True
