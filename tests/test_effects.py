@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from uplift import Effects, UpliftError
-from uplift.effects import mu_column, tau_column
+from uplift.effects import high_column, low_column, mu_column, tau_column
 
 ARMS, STAGES = ("none", "five", "ten"), ("click", "buy", "value")
 
@@ -67,3 +68,89 @@ def test_effects_cannot_be_changed() -> None:
     effects = _effects()
     with pytest.raises(ValueError, match="read-only"):
         effects.tau("buy", "ten")[0] = 1.0
+
+
+def _with_intervals(**changes: object) -> Effects:
+    tau = np.random.default_rng(1).normal(size=(6, 3, 3)).astype(np.float32)
+    tau[:, 0] = 0
+    half = np.random.default_rng(2).random((6, 3, 3)).astype(np.float32)
+    half[:, 0] = 0
+    fields = {"tau_all": tau, "low_all": tau - half, "high_all": tau + 2 * half, "level": 0.9, **changes}
+    return _effects(**fields)
+
+
+def test_intervals_are_read_by_stage_and_arm_and_hold_the_uplift() -> None:
+    effects = _with_intervals()
+    assert effects.has_intervals
+    for stage in STAGES:
+        assert not effects.tau_low(stage, "none").any()
+        assert (effects.tau_low(stage, "ten") <= effects.tau(stage, "ten")).all()
+        assert (effects.tau(stage, "ten") <= effects.tau_high(stage, "ten")).all()
+    assert np.array_equal(effects.tau_high("buy", "five"), effects.high_all[:, 1, 1])
+
+
+def test_without_intervals_asking_for_one_names_the_model() -> None:
+    effects = _effects(model="plain")
+    assert not effects.has_intervals
+    with pytest.raises(UpliftError, match="'plain' gave no intervals"):
+        effects.tau_low("buy", "ten")
+
+
+def test_files_keep_intervals_to_the_bit_and_old_files_have_none(tmp_path: Path) -> None:
+    effects = _with_intervals()
+    read = Effects.read_parquet(effects.to_parquet(tmp_path / "effects.parquet"))
+    assert read.level == 0.9
+    assert np.array_equal(read.low_all, effects.low_all)
+    assert np.array_equal(read.high_all, effects.high_all)
+    names = effects.to_table().column_names
+    assert names[16:22] == [low_column(s, a) for s in STAGES for a in ARMS[1:]]
+    assert names[22:] == [high_column(s, a) for s in STAGES for a in ARMS[1:]]
+    assert low_column("buy", "five") == "tau_low__buy__five"
+
+    # What version 0.1 wrote: no level in the header, no interval columns.
+    old = effects.to_table().select(names[:16])
+    header = json.loads(old.schema.metadata[b"uplift.effects"])
+    del header["level"]
+    read = Effects.from_table(old.replace_schema_metadata({"uplift.effects": json.dumps(header)}))
+    assert not read.has_intervals
+    assert read.low_all is None
+    assert np.array_equal(read.tau_all, effects.tau_all)
+
+    with pytest.raises(UpliftError, match="lacks the effects column 'tau_low__click__five' \\(12 missing\\)"):
+        Effects.from_table(effects.to_table().select(names[:16]))
+
+
+def test_intervals_go_with_their_units() -> None:
+    effects = _with_intervals()
+    taken = effects.take(np.array([4, 1]))
+    assert taken.level == 0.9
+    assert np.array_equal(taken.low_all, effects.low_all[[4, 1]])
+    found = effects.for_units(pa.array([5, 0, 3]))
+    assert np.array_equal(found.tau_high("value", "ten"), effects.tau_high("value", "ten")[[5, 0, 3]])
+    with pytest.raises(ValueError, match="read-only"):
+        taken.tau_low("buy", "ten")[0] = 1.0
+
+
+def test_intervals_that_cannot_be_are_refused() -> None:
+    good = _with_intervals()
+    assert good.low_all is not None
+    narrow = good.tau_all.copy()
+    narrow[3, 1, 2] += 0.5
+    with pytest.raises(UpliftError, match=r"1 uplifts of .* outside their .* arm 'five' at stage 'value'"):
+        _with_intervals(low_all=narrow)
+    with pytest.raises(UpliftError, match="give all three or none"):
+        _with_intervals(high_all=None)
+    with pytest.raises(UpliftError, match="give all three or none"):
+        _effects(level=0.9)
+    with pytest.raises(UpliftError, match="must be in \\(0, 1\\)"):
+        _with_intervals(level=90.0)
+    with pytest.raises(UpliftError, match="lower ends of model 'm' have shape"):
+        _with_intervals(low_all=good.low_all[:3])
+    endless = good.low_all.copy()
+    endless[0, 2, 0] = -np.inf
+    with pytest.raises(UpliftError, match="1 missing or infinite lower ends, first for arm 'ten'"):
+        _with_intervals(low_all=endless)
+    wide = good.low_all.copy()
+    wide[:, 0] = -1
+    with pytest.raises(UpliftError, match="are not 0 for control 'none'"):
+        _with_intervals(low_all=wide)

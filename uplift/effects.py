@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from uplift.arms import VALUE_STAGE
-from uplift.columns import flat
 from uplift.errors import UpliftError, did_you_mean
 from uplift.hashing import as_text
-from uplift.io.atomic import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from uplift.campaign import Campaign
-
-METADATA_KEY = b"uplift.effects"
-FORMAT_VERSION = 1
 
 
 def mu_column(stage: str, arm: str) -> str:
@@ -36,6 +30,16 @@ def mu_column(stage: str, arm: str) -> str:
 def tau_column(stage: str, arm: str) -> str:
     """Column name of an uplift, ``tau__STAGE__ARM``."""
     return f"tau__{stage}__{arm}"
+
+
+def low_column(stage: str, arm: str) -> str:
+    """Column name of the lower end of an uplift's interval, ``tau_low__STAGE__ARM``."""
+    return f"tau_low__{stage}__{arm}"
+
+
+def high_column(stage: str, arm: str) -> str:
+    """Column name of the upper end of an uplift's interval, ``tau_high__STAGE__ARM``."""
+    return f"tau_high__{stage}__{arm}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +64,12 @@ class Effects:
     tau_all : ndarray of float32 [unit, arm, stage], optional
         Uplift against control, zero for control. Default ``mu - mu[control]``; given by models that estimate
         the uplift itself.
+    low_all, high_all : ndarray of float32 [unit, arm, stage], optional
+        Ends of the interval of the uplift, given by models that know their uncertainty: ``low <= tau <= high``,
+        both zero for control. What an interval covers is the model's to say. Both or neither.
+    level : float, optional
+        Nominal level of the intervals, in (0, 1): 0.9 says that 90 % of them are meant to hold the true uplift.
+        None exactly when there are none.
     unit_column : str
         Name of the unit column in files.
     campaign : str
@@ -72,7 +82,7 @@ class Effects:
     Raises
     ------
     UpliftError
-        Shapes do not fit, or values are missing or infinite.
+        Shapes do not fit, values are missing or infinite, or an interval does not hold its uplift.
 
     Examples
     --------
@@ -80,6 +90,8 @@ class Effects:
     >>> effects = Effects(mu, units=pa.array([7]), arms=("none", "five"), stages=("click", "buy"), model="m")
     >>> effects.tau("buy", "five").round(3).tolist()
     [0.0199...]
+    >>> effects.has_intervals
+    False
     """
 
     mu_all: np.ndarray
@@ -88,39 +100,68 @@ class Effects:
     stages: tuple[str, ...] = field(kw_only=True)
     model: str = field(kw_only=True)
     tau_all: np.ndarray = field(kw_only=True, default=None)  # type: ignore[arg-type]
+    low_all: np.ndarray | None = field(kw_only=True, default=None)
+    high_all: np.ndarray | None = field(kw_only=True, default=None)
+    level: float | None = field(kw_only=True, default=None)
     unit_column: str = field(kw_only=True, default="unit")
     campaign: str = field(kw_only=True, default="")
     calibrated: bool = field(kw_only=True, default=True)
     fingerprint: str = field(kw_only=True, default="")
 
     def __post_init__(self) -> None:
-        mu = np.ascontiguousarray(self.mu_all, np.float32)
-        shape = (len(self.units), len(self.arms), len(self.stages))
-        if mu.shape != shape:
-            raise UpliftError(
-                f"effects of model {self.model!r} have shape {mu.shape}, expected {shape} [unit, arm, stage]."
-            )
-        if self.tau_all is None:
-            tau = mu - mu[:, :1]
-        else:
-            tau = np.ascontiguousarray(self.tau_all, np.float32)
-            if tau.shape != shape:
-                raise UpliftError(
-                    f"uplifts of model {self.model!r} have shape {tau.shape}, expected {shape} [unit, arm, stage]."
-                )
-        for array in (mu, tau):
-            bad = ~np.isfinite(array)
-            if bad.any():
-                _, arm, stage = np.argwhere(bad)[0]
-                raise UpliftError(
-                    f"model {self.model!r} gave {int(bad.sum()):,} missing or infinite effects, first for arm {self.arms[arm]!r} at stage {self.stages[stage]!r}."
-                )
-        mu.setflags(write=False)
-        tau.setflags(write=False)
-        object.__setattr__(self, "mu_all", mu)
-        object.__setattr__(self, "tau_all", tau)
         object.__setattr__(self, "arms", tuple(self.arms))
         object.__setattr__(self, "stages", tuple(self.stages))
+        mu = self._checked(self.mu_all, "effects")
+        tau = mu - mu[:, :1] if self.tau_all is None else self.tau_all
+        self._keep("mu_all", mu)
+        self._keep("tau_all", self._checked(tau, "uplifts"))
+        if self.low_all is None and self.high_all is None and self.level is None:
+            return
+        if self.low_all is None or self.high_all is None or self.level is None:
+            raise UpliftError(
+                f"an interval of model {self.model!r} needs low_all, high_all and level; give all three or none."
+            )
+        if not 0 < self.level < 1:
+            raise UpliftError(
+                f"the interval level of model {self.model!r} is {self.level!r}; it must be in (0, 1)."
+            )
+        self._keep("low_all", self._checked(self.low_all, "lower ends"))
+        self._keep("high_all", self._checked(self.high_all, "upper ends"))
+        self._check_intervals(self.low_all, self.high_all)
+
+    def _keep(self, name: str, array: np.ndarray) -> None:
+        array.setflags(write=False)
+        object.__setattr__(self, name, array)
+
+    def _checked(self, given: np.ndarray, what: str) -> np.ndarray:
+        array = np.ascontiguousarray(given, np.float32)
+        shape = (len(self.units), len(self.arms), len(self.stages))
+        if array.shape != shape:
+            raise UpliftError(
+                f"{what} of model {self.model!r} have shape {array.shape}, expected {shape} [unit, arm, stage]."
+            )
+        bad = ~np.isfinite(array)
+        if bad.any():
+            raise UpliftError(
+                f"model {self.model!r} gave {int(bad.sum()):,} missing or infinite {what}, first for {self._place(bad)}."
+            )
+        return array
+
+    def _check_intervals(self, low: np.ndarray, high: np.ndarray) -> None:
+        outside = (low > self.tau_all) | (high < self.tau_all)
+        if outside.any():
+            raise UpliftError(
+                f"{int(outside.sum()):,} uplifts of model {self.model!r} lie outside their interval, first for "
+                f"{self._place(outside)}; low_all <= tau_all <= high_all must hold."
+            )
+        if low[:, 0].any() or high[:, 0].any():
+            raise UpliftError(
+                f"intervals of model {self.model!r} are not 0 for control {self.control!r}; its uplift against itself is known."
+            )
+
+    def _place(self, bad: np.ndarray) -> str:
+        _, arm, stage = np.argwhere(bad)[0]
+        return f"arm {self.arms[arm]!r} at stage {self.stages[stage]!r}"
 
     @classmethod
     def for_campaign(
@@ -130,9 +171,12 @@ class Effects:
         *,
         model: str,
         tau: np.ndarray | None = None,
+        low: np.ndarray | None = None,
+        high: np.ndarray | None = None,
+        level: float | None = None,
         calibrated: bool = True,
     ) -> Effects:
-        """Effects for the rows of `campaign`, with its units, arms and stages; `mu` and `tau` are [row, arm, stage]."""
+        """Effects for the rows of `campaign`, with its units, arms and stages; arrays are [row, arm, stage]."""
         return cls(
             mu,
             units=campaign.unit_ids,
@@ -140,6 +184,9 @@ class Effects:
             stages=campaign.stages,
             model=model,
             tau_all=tau,  # type: ignore[arg-type]
+            low_all=low,
+            high_all=high,
+            level=level,
             unit_column=campaign.unit_column,
             campaign=campaign.name,
             calibrated=calibrated,
@@ -171,6 +218,38 @@ class Effects:
         """Uplift of `arm` against control at `stage`, float32 [unit], entire space."""
         return self.tau_all[:, self._arm(arm), self._stage(stage)]
 
+    @property
+    def has_intervals(self) -> bool:
+        """Whether the uplifts come with intervals."""
+        return self.level is not None
+
+    def tau_low(self, stage: str, arm: str) -> np.ndarray:
+        """Lower end of the interval of :meth:`tau`, float32 [unit].
+
+        Raises
+        ------
+        UpliftError
+            The model gave no intervals.
+        """
+        return self._end(self.low_all, stage, arm)
+
+    def tau_high(self, stage: str, arm: str) -> np.ndarray:
+        """Upper end of the interval of :meth:`tau`, float32 [unit].
+
+        Raises
+        ------
+        UpliftError
+            The model gave no intervals.
+        """
+        return self._end(self.high_all, stage, arm)
+
+    def _end(self, ends: np.ndarray | None, stage: str, arm: str) -> np.ndarray:
+        if ends is None:
+            raise UpliftError(
+                f"model {self.model!r} gave no intervals; use a model that does ('uplift models' says which), such as an ensemble."
+            )
+        return ends[:, self._arm(arm), self._stage(stage)]
+
     def rate(self, stage: str, arm: str) -> np.ndarray:
         """Conditional rate of `stage` given the stage before it (CVR given click, say), float32 [unit].
 
@@ -189,17 +268,13 @@ class Effects:
         indices = np.asarray(indices)
         if indices.dtype == bool:
             indices = np.flatnonzero(indices)
-        return Effects(
-            self.mu_all[indices],
+        return replace(
+            self,
+            mu_all=self.mu_all[indices],
             units=self.units.take(pa.array(indices)),
-            arms=self.arms,
-            stages=self.stages,
-            model=self.model,
             tau_all=self.tau_all[indices],
-            unit_column=self.unit_column,
-            campaign=self.campaign,
-            calibrated=self.calibrated,
-            fingerprint=self.fingerprint,
+            low_all=None if self.low_all is None else self.low_all[indices],
+            high_all=None if self.high_all is None else self.high_all[indices],
         )
 
     def for_units(self, ids: pa.Array, *, source: str = "the effects") -> Effects:
@@ -228,15 +303,14 @@ class Effects:
     # ---------------------------------------------------------------- files
 
     def to_table(self) -> pa.Table:
-        """Arrow table: the unit id, ``mu__STAGE__ARM`` for every arm, ``tau__STAGE__ARM`` for every treated arm."""
-        data: dict[str, Any] = {self.unit_column: self.units}
-        for s, stage in enumerate(self.stages):
-            for a, arm in enumerate(self.arms):
-                data[mu_column(stage, arm)] = pa.array(np.ascontiguousarray(self.mu_all[:, a, s]))
-        for s, stage in enumerate(self.stages):
-            for a, arm in enumerate(self.arms[1:], start=1):
-                data[tau_column(stage, arm)] = pa.array(np.ascontiguousarray(self.tau_all[:, a, s]))
-        return pa.table(data).replace_schema_metadata({METADATA_KEY: json.dumps(self._header())})
+        """Arrow table with a column per effect.
+
+        The unit id, ``mu__STAGE__ARM`` for every arm, ``tau__STAGE__ARM`` for every treated arm, and where there
+        are intervals ``tau_low__STAGE__ARM`` and ``tau_high__STAGE__ARM``.
+        """
+        from uplift.effects_file import to_table
+
+        return to_table(self)
 
     def to_frame(self) -> pd.DataFrame:
         """pandas frame with the columns of :meth:`to_table`."""
@@ -244,14 +318,9 @@ class Effects:
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
         """Write :meth:`to_table` atomically and return the path."""
-        import pyarrow.parquet as pq
+        from uplift.effects_file import to_parquet
 
-        with atomic_path(path) as temporary:
-            # Float scores hardly compress and have no repeated values: no dictionary, light codec.
-            pq.write_table(
-                self.to_table(), temporary, use_dictionary=False, compression="zstd", compression_level=1
-            )
-        return Path(path)
+        return to_parquet(self, path)
 
     @classmethod
     def from_table(cls, table: pa.Table, *, source: str = "the table") -> Effects:
@@ -262,39 +331,9 @@ class Effects:
         UpliftError
             The table carries no effects header, or a column is missing.
         """
-        metadata = (table.schema.metadata or {}).get(METADATA_KEY)
-        if metadata is None:
-            raise UpliftError(
-                f"{source} holds no effects; use a file written by 'uplift predict' or Effects.to_parquet."
-            )
-        header = json.loads(metadata)
-        arms, stages = tuple(header["arms"]), tuple(header["stages"])
-        wanted = [header["unit_column"], *(mu_column(s, a) for s in stages for a in arms)]
-        wanted += [tau_column(s, a) for s in stages for a in arms[1:]]
-        missing = [name for name in wanted if name not in table.column_names]
-        if missing:
-            raise UpliftError(
-                f"{source} lacks the effects column {missing[0]!r} ({len(missing)} missing); write it again."
-            )
-        mu = np.empty((table.num_rows, len(arms), len(stages)), np.float32)
-        tau = np.zeros_like(mu)
-        for s, stage in enumerate(stages):
-            for a, arm in enumerate(arms):
-                mu[:, a, s] = table[mu_column(stage, arm)].to_numpy()
-                if a:
-                    tau[:, a, s] = table[tau_column(stage, arm)].to_numpy()
-        return cls(
-            mu,
-            units=flat(table[header["unit_column"]]),
-            arms=arms,
-            stages=stages,
-            model=header["model"],
-            tau_all=tau,
-            unit_column=header["unit_column"],
-            campaign=header["campaign"],
-            calibrated=header["calibrated"],
-            fingerprint=header.get("fingerprint", ""),
-        )
+        from uplift.effects_file import from_table
+
+        return from_table(table, source=source)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> Effects:
@@ -308,18 +347,6 @@ class Effects:
         from uplift.io.tables import read_table
 
         return cls.from_table(read_table(path), source=str(path))
-
-    def _header(self) -> dict[str, Any]:
-        return {
-            "version": FORMAT_VERSION,
-            "model": self.model,
-            "campaign": self.campaign,
-            "arms": list(self.arms),
-            "stages": list(self.stages),
-            "unit_column": self.unit_column,
-            "calibrated": self.calibrated,
-            "fingerprint": self.fingerprint,
-        }
 
     def _arm(self, arm: str) -> int:
         return _position(str(arm), self.arms, "arm")

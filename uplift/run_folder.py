@@ -38,7 +38,8 @@ def write_test_effects(path: str | os.PathLike[str], test: Campaign, effects: Ef
     """Write test rows with outcomes and one model's effects: enough to compute every metric again.
 
     Columns: the unit, ``arm`` received, one per stage, ``value`` where there is one, ``weight``,
-    ``propensity`` and ``stratum`` where the campaign has them, then ``mu__...`` and ``tau__...``.
+    ``propensity`` and ``stratum`` where the campaign has them, then ``mu__...``, ``tau__...`` and, from models
+    with intervals, ``tau_low__...`` and ``tau_high__...``.
     """
     scored = effects.to_table()
     data: dict[str, Any] = {

@@ -217,7 +217,7 @@ def _number(value: Any) -> str:
 
 
 def _word(value: Any) -> str:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or value == "":
         return "yes" if value else "no"
     return str(value)
 

@@ -121,6 +121,11 @@ class UpliftModel(ABC):
         ModelError
             Not fitted, or the campaign lacks a feature, or has other arms or stages than the training data.
         """
+        self._check_matches(campaign)
+        return replace(self._predict(campaign), fingerprint=self.fingerprint_)
+
+    def _check_matches(self, campaign: Campaign) -> None:
+        """Raise a ModelError unless the model is fitted, and to the arms and stages of `campaign`."""
         self._check_fitted()
         if campaign.arm_names != self.arms_:
             extra = [arm for arm in campaign.arm_names if arm not in self.arms_] or [
@@ -132,7 +137,6 @@ class UpliftModel(ABC):
             raise ModelError(
                 f"model {self.name!r} was trained on the stages {' -> '.join(self.stages_)}, not {' -> '.join(campaign.stages)}; train it on this campaign."
             )
-        return replace(self._predict(campaign), fingerprint=self.fingerprint_)
 
     def _fingerprint(self, campaign: Campaign) -> str:
         inputs = {

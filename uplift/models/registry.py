@@ -42,8 +42,8 @@ class ModelCard:
         What it does with propensities, strata and sampling weights.
     gpu : bool
         Whether it runs on a GPU where there is one.
-    intervals : bool
-        Whether effects come with intervals.
+    intervals : str
+        With which options effects come with intervals; empty when they never do.
     source : str
         Paper or package.
     cost : str
@@ -60,7 +60,7 @@ class ModelCard:
     value: str
     propensity: str
     gpu: bool
-    intervals: bool
+    intervals: str
     source: str
     cost: str
     library: str
@@ -105,7 +105,7 @@ _CARDS = (
         value="its mean after the last stage: lognormal where all values are positive, else squared error",
         propensity="row weights from sampling weights, propensities and strata, clipped",
         gpu=True,
-        intervals=False,
+        intervals="with members > 1: an ensemble of networks, or of towers in one network",
         source="Huang et al., WWW 2024 Companion, doi 10.1145/3589335.3648320",
         cost="minutes on a CPU, less on a GPU",
         library="torch",
@@ -119,7 +119,7 @@ _CARDS = (
         value="squared error or Tweedie",
         propensity=_ROW_WEIGHTS,
         gpu=False,
-        intervals=False,
+        intervals="",
         source="Kunzel et al., PNAS 2019",
         cost="seconds",
         library="lightgbm",
@@ -133,7 +133,7 @@ _CARDS = (
         value="squared error or Tweedie",
         propensity=_ROW_WEIGHTS,
         gpu=False,
-        intervals=False,
+        intervals="",
         source="Kunzel et al., PNAS 2019",
         cost="seconds",
         library="lightgbm",
@@ -147,7 +147,7 @@ _CARDS = (
         value="squared error",
         propensity=_ROW_WEIGHTS,
         gpu=False,
-        intervals=False,
+        intervals="",
         source="Betlei, Diemert, Amini, ICONIP 2018",
         cost="seconds",
         library="scikit-uplift",
@@ -161,7 +161,7 @@ _CARDS = (
         value="transformed outcome",
         propensity=_ROW_WEIGHTS,
         gpu=False,
-        intervals=False,
+        intervals="",
         source="Jaskowski, Jaroszewicz, ICML workshop 2012",
         cost="seconds",
         library="scikit-uplift",
@@ -175,7 +175,7 @@ _CARDS = (
         value="squared error",
         propensity=_ROW_WEIGHTS,
         gpu=False,
-        intervals=False,
+        intervals="",
         source="Kunzel et al., PNAS 2019",
         cost="seconds, three to four times lightgbm_t",
         library="causalml",
@@ -189,7 +189,7 @@ _CARDS = (
         value="causal random forest on the money",
         propensity=_ROW_WEIGHTS,
         gpu=False,
-        intervals=False,
+        intervals="",
         source="Rzepakowski, Jaroszewicz, KAIS 2012",
         cost="half a minute per 50,000 rows with three arms and three stages; grows with rows, trees and columns",
         library="causalml",
@@ -203,7 +203,7 @@ _CARDS = (
         value="squared error",
         propensity=_ROW_WEIGHTS,
         gpu=False,
-        intervals=False,
+        intervals="",
         source="what many teams use today",
         cost="seconds",
         library="lightgbm",
@@ -217,7 +217,7 @@ _CARDS = (
         value="mean per arm",
         propensity=_ROW_WEIGHTS,
         gpu=False,
-        intervals=False,
+        intervals="",
         source="no model",
         cost="nothing",
         library="numpy",

@@ -83,12 +83,15 @@ class StageHeads(OutputLayer):
         Width h_{L-1} of the last tower layer.
     stages : int
         Number of binary stages N.
+    members : int
+        Members of an ensemble, each with weights of its own.
     generator : torch.Generator
         Source of the initial weights.
 
     Shape
     -----
-    input [batch, N or 1, h_{L-1}]; output [batch, N]
+    input [batch, N or 1, h_{L-1}]; output [batch, N]. With several members [batch, member, N or 1, h_{L-1}] and
+    [batch, member, N].
 
     Examples
     --------
@@ -96,10 +99,11 @@ class StageHeads(OutputLayer):
     torch.Size([4, 2])
     """
 
-    def __init__(self, width: int, stages: int, *, generator: torch.Generator) -> None:
+    def __init__(self, width: int, stages: int, *, members: int = 1, generator: torch.Generator) -> None:
         super().__init__()
-        self.weight = uniform(stages, width, fan_in=width, generator=generator)
-        self.bias = nn.Parameter(torch.zeros(stages, device=generator.device))
+        copies = (members,) if members > 1 else ()
+        self.weight = uniform(*copies, stages, width, fan_in=width, generator=generator)
+        self.bias = nn.Parameter(torch.zeros(*copies, stages, device=generator.device))
 
     def forward(self, state: Tensor) -> Tensor:
         return (state * self.weight).sum(-1) + self.bias

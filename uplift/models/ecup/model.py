@@ -64,6 +64,7 @@ class ECUP(NeuralModel):
     """
 
     name: ClassVar[str] = "ecup"
+    can_share: ClassVar[bool] = True
     rules: ClassVar[Mapping[str, Rule]] = {
         "embedding_dim": Whole(1),
         "attention_dim": OrNone(Whole(1)),
@@ -97,7 +98,9 @@ class ECUP(NeuralModel):
 
     network_: EcupNetwork = field(init=False, repr=False)
 
-    def _build(self, schema: FeatureSchema, arms: int, stages: int, value: ValueLoss | None) -> EcupNetwork:
+    def _build(
+        self, schema: FeatureSchema, arms: int, stages: int, value: ValueLoss | None, *, seed: int
+    ) -> EcupNetwork:
         return EcupNetwork(
             numeric_fields=len(schema.numeric),
             cardinalities=schema.cardinalities,
@@ -118,10 +121,12 @@ class ECUP(NeuralModel):
             stop_gradient=self.stop_gradient,
             share_tower=self.share_tower,
             share_gates=self.share_gates,
-            generator=torch.Generator().manual_seed(self.random_state),
+            members=self._members_inside,
+            generator=torch.Generator().manual_seed(seed),
         )
 
     def _check_combination(self) -> None:
+        super()._check_combination()
         if self.taenet and self.embedding_dim % self.heads:
             raise ModelError(
                 f"model 'ecup': embedding_dim {self.embedding_dim} is not a multiple of heads {self.heads}; change one of them."

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from uplift.models.ecup.ecenet import StageHeads, Tower
+from uplift.models.ecup.shared import SharedTower
 from uplift.models.ecup.taenet import TAENet
 from uplift.models.ecup.tenet import BitLevel, TENet, append_treatment
 from uplift.models.neural.embeddings import CategoricalEmbedding, NumericEmbedding, TokenEmbedding
@@ -48,6 +49,9 @@ class EcupNetwork(ChainNetwork):
         Heads of the task attention; divides `embedding_dim`.
     gamma : float
         Upper end of the TAEGates.
+    members : int
+        Members of an ensemble inside the network: one tower in `members` slight variants, and as many heads, on the
+        same E~ and task gates. 1 is the paper.
     tenet, taenet, tau_units, stop_gradient, share_tower, share_gates : bool or int
         The paper is True, True, 2, True, True, False; everything else is an ablation.
     generator : torch.Generator
@@ -95,6 +99,7 @@ class EcupNetwork(ChainNetwork):
         stop_gradient: bool,
         share_tower: bool,
         share_gates: bool,
+        members: int = 1,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
@@ -103,6 +108,7 @@ class EcupNetwork(ChainNetwork):
         self.stages = stages
         self.loss_space = loss_space
         self.arms = arms
+        self.members = members
         self.fields = fields
         self.embedding_dim = embedding_dim
         self.numeric = (
@@ -139,15 +145,23 @@ class EcupNetwork(ChainNetwork):
             if taenet
             else None
         )
-        self.tower = Tower(
-            inputs=(fields + 1) * embedding_dim,
-            widths=hidden,
-            tasks=tasks,
-            share=share_tower,
-            generator=generator,
-        )
-        self.heads = StageHeads(hidden[-1], stages, generator=generator)
-        self.value = None if value is None else HEADS[value](hidden[-1], generator=generator)
+        inputs = (fields + 1) * embedding_dim
+        self.tower: Tower
+        if members == 1:
+            self.tower = Tower(
+                inputs=inputs, widths=hidden, tasks=tasks, share=share_tower, generator=generator
+            )
+        else:
+            self.tower = SharedTower(
+                members=members,
+                inputs=inputs,
+                widths=hidden,
+                tasks=tasks,
+                share=share_tower,
+                generator=generator,
+            )
+        self.heads = StageHeads(hidden[-1], stages, members=members, generator=generator)
+        self.value = None if value is None else HEADS[value](hidden[-1], members=members, generator=generator)
 
     def embed(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """E^x [batch, f, d] from numeric [batch, p] (z-scored, NaN = missing) and categorical codes [batch, q]."""
@@ -164,13 +178,14 @@ class EcupNetwork(ChainNetwork):
         state = self.tower(tokens.flatten(1), scales)
         if self.value is None:
             return ChainOutput(self.heads(state), None)
-        shared = state.shape[1] == 1
-        return ChainOutput(self.heads(state if shared else state[:, : self.stages]), self.value(state[:, -1]))
+        shared = state.shape[-2] == 1
+        of_stages = state if shared else state[..., : self.stages, :]
+        return ChainOutput(self.heads(of_stages), self.value(state[..., -1, :]))
 
     @property
     def floats_per_row(self) -> int:
-        """Size of E~ for all arms."""
-        return self.arms * (self.fields + 1) * self.embedding_dim
+        """Size of E~ for all arms and members."""
+        return self.arms * (self.fields + 1) * self.embedding_dim * self.members
 
     def forward(self, numeric: Tensor, categorical: Tensor, treatment: Tensor) -> ChainOutput:
         """Outcomes under one arm per row, usually the one it received.

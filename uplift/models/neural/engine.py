@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
@@ -84,15 +84,43 @@ def start(network: ChainNetwork, source: RowSource) -> None:
 def row_losses(network: ChainNetwork, output: ChainOutput, rows: Rows, settings: TrainingSettings) -> Tensor:
     """Loss per row [row], summed over the weighted stages and the value; its mean is the objective.
 
-    `output` belongs to the arm that each row received.
+    `output` belongs to the arm that each row received. Members of a network are averaged over: each answers for
+    itself, so that they do not settle on correcting one another.
     """
-    parts = stage_losses(output.logits, rows.outcomes, weights=rows.weights, space=settings.loss_space)
+    seen = targets(network, rows)
+    parts = stage_losses(output.logits, seen.outcomes, weights=seen.weights, space=settings.loss_space)
     total = parts @ parts.new_tensor(settings.stage_weights)
-    if network.value is None or output.value is None or rows.value is None:
-        return total
-    # Rows without a value contribute zero and are averaged over like the others, as in the joint likelihood.
-    reached = rows.outcomes[:, -1] if rows.weights is None else rows.weights * rows.outcomes[:, -1]
-    return total + settings.value_weight * reached * network.value.losses(output.value, rows.value)
+    if network.value is not None and output.value is not None and seen.value is not None:
+        # Rows without a value contribute zero and are averaged over like the others, as in the joint likelihood.
+        reached = seen.outcomes[..., -1] if seen.weights is None else seen.weights * seen.outcomes[..., -1]
+        total = total + settings.value_weight * reached * network.value.losses(output.value, seen.value)
+    return total if network.members == 1 else total.mean(1)
+
+
+class Targets(NamedTuple):
+    """What rows are compared with: outcomes [row, stage], value and weights [row].
+
+    For a network with several members there is an axis for them after the rows, of length 1 where all see the same.
+    """
+
+    outcomes: Tensor
+    value: Tensor | None
+    weights: Tensor | None
+
+
+def targets(network: ChainNetwork, rows: Rows) -> Targets:
+    """The targets of `rows`, shaped like the outputs of `network`."""
+    value, weights = rows.value, rows.weights
+    if network.members == 1:
+        return Targets(rows.outcomes, value, weights)
+    if weights is not None and weights.ndim == 1:
+        weights = weights.unsqueeze(1)
+    return Targets(rows.outcomes.unsqueeze(1), None if value is None else value.unsqueeze(1), weights)
+
+
+def rows_per_chunk(network: ChainNetwork, device: torch.device) -> int:
+    """Rows that are scored at once."""
+    return max(1, CHUNK.get(device.type, CHUNK["cpu"]) // network.floats_per_row)
 
 
 @torch.inference_mode()
@@ -102,9 +130,10 @@ def score(network: ChainNetwork, numeric: Tensor, categorical: Tensor, device: t
     Returns
     -------
     ChainOutput
-        logits [row, arm, stage] and value [row, arm, k], on `device`.
+        logits [row, arm, stage] and value [row, arm, k], on `device`; with a member axis before the last where the
+        network has several.
     """
-    chunk = max(1, CHUNK.get(device.type, CHUNK["cpu"]) // network.floats_per_row)
+    chunk = rows_per_chunk(network, device)
     parts = [
         network.all_arms(x.to(device), codes.to(device))
         for x, codes in zip(numeric.split(chunk), categorical.split(chunk), strict=True)
@@ -360,12 +389,16 @@ class _Run:
 
 
 def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters with decay (matrices and tables) and without (biases), as AdamW takes them.
+    """Parameters with decay (matrices and tables) and without (biases, and scales around 1), as AdamW takes them.
 
     Loshchilov, Hutter, Decoupled weight decay regularization, ICLR 2019; with decay 0 it is Adam.
     """
-    matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    vectors: list[Tensor] = []
+    matrices: list[Tensor] = []
+    for name, parameter in network.named_parameters():
+        # A bias per task or member is a table in shape only.
+        free = parameter.ndim <= 1 or any(word in name for word in ("bias", "scales"))
+        (vectors if free else matrices).append(parameter)
     groups = [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
@@ -378,12 +411,13 @@ def validate(network: ChainNetwork, validation: Rows, *, epoch: int, settings: T
     """Losses, Qini of the last binary stage (mean over arms) and a copy of the weights after `epoch`."""
     scored = score(network, validation.numeric, validation.categorical, validation.treatment.device)
     mu = scored.rates(settings.loss_space)[..., -1]
+    if network.members > 1:
+        mu = mu.mean(-1)
     output = received(scored, validation.treatment)
     if settings.criterion == "last":
-        log_space = stage_losses(
-            output.logits, validation.outcomes, weights=validation.weights, space=settings.loss_space
-        )
-        losses = log_space[:, -1]
+        seen = targets(network, validation)
+        parts = stage_losses(output.logits, seen.outcomes, weights=seen.weights, space=settings.loss_space)
+        losses = parts[..., -1] if network.members == 1 else parts[..., -1].mean(1)
     else:
         losses = row_losses(network, output, validation, settings)
     return Candidate(
@@ -406,10 +440,11 @@ def finish(network: ChainNetwork, source: RowSource) -> None:
     for buyers in source.buyers():
         output = score(network, buyers.numeric, buyers.categorical, source.device)
         parameters = received(output, buyers.treatment).value
-        assert buyers.value is not None
+        _, value, weights = targets(network, buyers)
+        assert value is not None
         assert parameters is not None
         expected = network.value.mean(parameters).double()
-        weights = torch.ones_like(expected) if buyers.weights is None else buyers.weights.double()
-        sums += torch.stack(((weights * buyers.value).sum(), (weights * expected).sum()))
+        weights = torch.ones_like(expected) if weights is None else weights.double().expand_as(expected)
+        sums += torch.stack(((weights * value).sum(), (weights * expected).sum()))
         mass += weights.sum()
     network.value.calibrate(*(sums / mass))

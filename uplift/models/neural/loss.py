@@ -58,11 +58,11 @@ def stage_losses(
 
     Parameters
     ----------
-    logits : Tensor [row, stage]
+    logits : Tensor [row, ..., stage]
         Logits of each stage given the one before.
-    outcomes : Tensor [row, stage]
-        0 or 1.
-    weights : Tensor [row], optional
+    outcomes : Tensor [row, ..., stage]
+        0 or 1; axes between row and stage broadcast against those of `logits`.
+    weights : Tensor [row, ...], optional
         Row weights with mean about 1.
     space : {"entire", "conditional", "independent"}
         ``"entire"`` (the paper): every stage on every row, on its rate in the entire space. ``"conditional"``:
@@ -72,7 +72,7 @@ def stage_losses(
 
     Returns
     -------
-    Tensor [row, stage]
+    Tensor [row, ..., stage]
 
     Examples
     --------
@@ -89,7 +89,7 @@ def stage_losses(
     losses = -(outcomes * logsigmoid(logits) + (1 - outcomes) * logsigmoid(-logits))
     if space == "independent":
         return losses if weights is None else weights.unsqueeze(-1) * losses
-    reached = torch.cat((torch.ones_like(outcomes[:, :1]), outcomes[:, :-1]), dim=1)
+    reached = torch.cat((torch.ones_like(outcomes[..., :1]), outcomes[..., :-1]), dim=-1)
     if weights is not None:
         reached = reached * weights.unsqueeze(-1)
     # Divided by the share of rows that count, so that the mean over all rows is the mean over those.

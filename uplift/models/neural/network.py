@@ -55,6 +55,9 @@ class ChainNetwork(nn.Module, ABC):
         K + 1, control included.
     stages : int
         Binary stages N >= 1.
+    members : int
+        Members of an ensemble inside the network, 1 without one. With several, every output has an axis for them
+        before its last one: logits [batch, member, stage], and [batch, arm, member, stage] under every arm.
     loss_space : {"entire", "conditional", "independent"}
         What the logits mean, see :func:`uplift.models.neural.loss.stage_losses`.
     heads : OutputLayer
@@ -67,6 +70,7 @@ class ChainNetwork(nn.Module, ABC):
 
     arms: int
     stages: int
+    members: int = 1
     loss_space: LossSpace
     heads: OutputLayer
     value: ValueHead | None

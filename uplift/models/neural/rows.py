@@ -37,8 +37,8 @@ class Rows:
         Binary stages.
     value : Tensor [row] float32, optional
         Value after the last stage, 0 on rows that did not reach it.
-    weights : Tensor [row] float32, optional
-        Row weights with mean about 1.
+    weights : Tensor [row] or [row, member] float32, optional
+        Row weights with mean about 1; in a network with several members, each may weight the rows in its own way.
     """
 
     numeric: Tensor

@@ -113,5 +113,7 @@ class ResidentRows:
 def stage_totals(rows: Rows) -> Tensor:
     """Weighted number of `rows`, then of those that reached each stage, float64 [1 + stage]."""
     weights = torch.ones_like(rows.outcomes[:, 0]) if rows.weights is None else rows.weights
+    if weights.ndim > 1:
+        weights = weights.mean(1)
     reached = (weights.unsqueeze(-1) * rows.outcomes).double().sum(0)
     return torch.cat((weights.double().sum().reshape(1), reached))

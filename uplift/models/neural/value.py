@@ -32,23 +32,29 @@ class ValueHead(nn.Module, ABC):
     ----------
     width : int
         Width of the last tower layer.
+    members : int
+        Members of an ensemble, each with weights of its own.
     generator : torch.Generator
         Source of the initial weights.
 
     Shape
     -----
-    state [..., width]; output [..., :attr:`outputs`], the parameters of the row's distribution
+    state [..., width]; output [..., :attr:`outputs`], the parameters of the row's distribution. With several members
+    [..., member, width] and [..., member, :attr:`outputs`].
     """
 
     outputs: ClassVar[int]
 
-    def __init__(self, width: int, *, generator: torch.Generator) -> None:
+    def __init__(self, width: int, *, members: int = 1, generator: torch.Generator) -> None:
         super().__init__()
-        self.weight = uniform(width, self.outputs, fan_in=width, generator=generator)
-        self.bias = nn.Parameter(torch.zeros(self.outputs, device=generator.device))
+        copies = (members,) if members > 1 else ()
+        self.weight = uniform(*copies, width, self.outputs, fan_in=width, generator=generator)
+        self.bias = nn.Parameter(torch.zeros(*copies, self.outputs, device=generator.device))
 
     def forward(self, state: Tensor) -> Tensor:
-        return state @ self.weight + self.bias
+        if self.weight.ndim == 2:
+            return state @ self.weight + self.bias
+        return torch.einsum("...kw,kwo->...ko", state, self.weight) + self.bias
 
     @abstractmethod
     def start_at(self, values: Tensor) -> None:
@@ -106,8 +112,8 @@ class LognormalHead(ValueHead):
     largest: Tensor
     smearing: Tensor
 
-    def __init__(self, width: int, *, generator: torch.Generator) -> None:
-        super().__init__(width, generator=generator)
+    def __init__(self, width: int, *, members: int = 1, generator: torch.Generator) -> None:
+        super().__init__(width, members=members, generator=generator)
         self._register(log_mean=0.0, log_scale=1.0, largest=math.inf, smearing=1.0)
 
     def forward(self, state: Tensor) -> Tensor:
@@ -160,8 +166,8 @@ class SquaredErrorHead(ValueHead):
     largest: Tensor
     shift: Tensor
 
-    def __init__(self, width: int, *, generator: torch.Generator) -> None:
-        super().__init__(width, generator=generator)
+    def __init__(self, width: int, *, members: int = 1, generator: torch.Generator) -> None:
+        super().__init__(width, members=members, generator=generator)
         self._register(center=0.0, scale=1.0, smallest=-math.inf, largest=math.inf, shift=0.0)
 
     @torch.no_grad()
