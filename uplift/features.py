@@ -11,13 +11,14 @@ import pyarrow.compute as pc
 
 from uplift import columns
 from uplift.errors import ModelError
+from uplift.hashing import unit_hash
 from uplift.io.tables import join_names
 
 if TYPE_CHECKING:
     from uplift.campaign import Campaign
 
 MISSING, OTHER, FIRST_KNOWN = 0, 1, 2
-"""Codes of a categorical feature: missing; unseen or rare; then the known categories."""
+"""Codes of a categorical feature: missing; unseen or rare; then the known categories (and hash buckets, if any)."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Encoded:
     numeric : ndarray of float32 [row, numeric feature]
         NaN where missing.
     categorical : ndarray of int32 [row, categorical feature]
-        0 missing, 1 unseen or rare, 2.. known.
+        0 missing, 1 unseen or rare, 2.. known, then the hash buckets of the unseen and rare where there are some.
     """
 
     numeric: np.ndarray
@@ -64,6 +65,9 @@ class FeatureSchema:
     ----------
     numeric : tuple of NumericField
     categorical : tuple of CategoricalField
+    hash_buckets : int
+        Number B of codes that rare and unseen categories share, by hash of feature name and category; 0 gives
+        them all the code 1. Hashes are the same on every machine.
 
     Examples
     --------
@@ -78,9 +82,12 @@ class FeatureSchema:
 
     numeric: tuple[NumericField, ...]
     categorical: tuple[CategoricalField, ...]
+    hash_buckets: int = 0
 
     @classmethod
-    def fit(cls, campaign: Campaign, *, min_count: int = 5, max_categories: int = 10_000) -> FeatureSchema:
+    def fit(
+        cls, campaign: Campaign, *, min_count: int = 5, max_categories: int = 10_000, hash_buckets: int = 0
+    ) -> FeatureSchema:
         """Learn the schema on training rows.
 
         Parameters
@@ -89,6 +96,10 @@ class FeatureSchema:
             A category seen less often is encoded as "other", so that "other" is trained too.
         max_categories : int
             At most this many categories per feature are kept, the most frequent ones.
+        hash_buckets : int
+            Number of codes, >= 0, among which a hash spreads the categories that are not kept and those that
+            first appear later. Worth something where more than `max_categories` are frequent; a category seen
+            fewer than `min_count` times says little on its own.
 
         Raises
         ------
@@ -104,7 +115,7 @@ class FeatureSchema:
             _fit_categorical(name, campaign, min_count, max_categories)
             for name in campaign.categorical_features
         )
-        return cls(numeric, categorical)
+        return cls(numeric, categorical, hash_buckets)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,8 +124,8 @@ class FeatureSchema:
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """Number of codes of each categorical feature, the two reserved ones included."""
-        return tuple(len(field.categories) + FIRST_KNOWN for field in self.categorical)
+        """Number of codes of each categorical feature, the two reserved ones and the hash buckets included."""
+        return tuple(len(field.categories) + FIRST_KNOWN + self.hash_buckets for field in self.categorical)
 
     @property
     def categorical_positions(self) -> tuple[int, ...]:
@@ -145,7 +156,7 @@ class FeatureSchema:
             numeric[:, j] = columns.to_float(column)
         categorical = np.empty((n, len(self.categorical)), np.int32)
         for j, category in enumerate(self.categorical):
-            categorical[:, j] = _codes(campaign.table[category.name], category.categories)
+            categorical[:, j] = _codes(campaign.table[category.name], category, self.hash_buckets)
         return Encoded(numeric, categorical)
 
     def matrix(self, campaign: Campaign) -> np.ndarray:
@@ -158,7 +169,7 @@ class FeatureSchema:
 
         Missing numbers become the training median, beside a 0/1 column that says so (for features that had
         missing values in training). Categories become one column each up to `max_onehot` of them, and
-        otherwise one column with the category's share of the training rows.
+        otherwise one column with the category's share of the training rows (0 for rare and unseen ones).
         """
         encoded = self.encode(campaign)
         parts: list[np.ndarray] = []
@@ -168,15 +179,14 @@ class FeatureSchema:
             parts.append(np.where(gone, np.float32(field.median), values))
             if field.has_missing:
                 parts.append(gone.astype(np.float32))
-        for j, category in enumerate(self.categorical):
+        for j, (category, size) in enumerate(zip(self.categorical, self.cardinalities, strict=True)):
             codes = encoded.categorical[:, j]
             if len(category.categories) <= max_onehot:
-                parts += [
-                    (codes == code).astype(np.float32)
-                    for code in range(len(category.categories) + FIRST_KNOWN)
-                ]
+                parts += [(codes == code).astype(np.float32) for code in range(size)]
             else:
-                parts.append(np.array([0.0, 0.0, *category.shares], np.float32)[codes])
+                shares = np.zeros(size, np.float32)
+                shares[FIRST_KNOWN : FIRST_KNOWN + len(category.shares)] = category.shares
+                parts.append(shares[codes])
         return np.ascontiguousarray(np.stack(parts, axis=1))
 
     def to_dict(self) -> dict[str, Any]:
@@ -192,6 +202,7 @@ class FeatureSchema:
                 CategoricalField(field["name"], tuple(field["categories"]), tuple(field["shares"]))
                 for field in content["categorical"]
             ),
+            content.get("hash_buckets", 0),  # files written before there were buckets
         )
 
 
@@ -219,11 +230,15 @@ def _fit_categorical(name: str, campaign: Campaign, min_count: int, max_categori
     )
 
 
-def _codes(column: Any, categories: tuple[str, ...]) -> np.ndarray:
+def _codes(column: Any, field: CategoricalField, buckets: int) -> np.ndarray:
     encoded = columns.labels(column)
-    known = pc.index_in(encoded.dictionary, pa.array(categories, encoded.dictionary.type)).fill_null(
-        OTHER - FIRST_KNOWN
-    )
-    lookup = np.append(known.to_numpy(zero_copy_only=False).astype(np.int32) + FIRST_KNOWN, np.int32(MISSING))
+    words = encoded.dictionary
+    known = pc.index_in(words, pa.array(field.categories, words.type))
+    codes = known.fill_null(OTHER - FIRST_KNOWN).to_numpy(zero_copy_only=False).astype(np.int32) + FIRST_KNOWN
+    if buckets:
+        first = FIRST_KNOWN + len(field.categories)
+        hashed = unit_hash(words, salt=f"category:{field.name}") % np.uint64(buckets)
+        codes = np.where(codes == OTHER, first + hashed.astype(np.int32), codes)
+    lookup = np.append(codes, np.int32(MISSING))
     indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     return lookup[indices]

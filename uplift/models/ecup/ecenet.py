@@ -29,6 +29,9 @@ class Tower(nn.Module):
         Number of tasks M.
     share : bool
         False is an ablation: every task has hidden layers of its own.
+    scale_before_activation : bool
+        ``ReLU((H_{l-1} U_l + u_l) * delta_l)`` in place of eq. 7. The scales are positive, and ReLU lets positive
+        factors through: both orders are the same function, up to rounding.
     generator : torch.Generator
         Source of the initial weights.
 
@@ -45,9 +48,17 @@ class Tower(nn.Module):
     """
 
     def __init__(
-        self, *, inputs: int, widths: Sequence[int], tasks: int, share: bool, generator: torch.Generator
+        self,
+        *,
+        inputs: int,
+        widths: Sequence[int],
+        tasks: int,
+        share: bool,
+        scale_before_activation: bool = False,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
+        self.scale_before_activation = scale_before_activation
         copies = 1 if share else tasks
         sizes = [inputs, *widths]
         self.weights = nn.ParameterList(
@@ -65,9 +76,12 @@ class Tower(nn.Module):
                 state = nn.functional.linear(state, weight[0].t(), bias[0])
             else:
                 state = torch.einsum("bmi,mio->bmo", state.expand(-1, len(weight), -1), weight) + bias
-            state = torch.relu(state)
-            if scales is not None:
-                state = state * scales[layer]
+            if scales is None:
+                state = torch.relu(state)
+            elif self.scale_before_activation:
+                state = torch.relu(state * scales[layer])
+            else:
+                state = torch.relu(state) * scales[layer]
         return state
 
 
