@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,18 +16,20 @@ from conftest import ROLES, toy_frame
 
 from uplift import Arm, Campaign
 from uplift.errors import CampaignError
-from uplift.features import FeatureSchema
+from uplift.features import FeatureSchema, quantile_edges
 from uplift.models.duplicates import first_of_each
-from uplift.models.ecup.arm_embedding import ArmEmbedding
 from uplift.models.ecup.ecenet import Tower
-from uplift.models.ecup.embeddings import NumericEmbedding
-from uplift.models.ecup.numeric_embeddings import (
+from uplift.models.ecup.tenet import TreatmentAwareUnit
+from uplift.models.neural.arm_embedding import ArmEmbedding
+from uplift.models.neural.embeddings import NumericEmbedding
+from uplift.models.neural.numeric_embeddings import (
+    NumericKind,
     PeriodicEmbedding,
     PiecewiseLinearEmbedding,
     PiecewiseLinearEncoding,
-    quantile_edges,
+    numeric_embedding,
 )
-from uplift.models.ecup.tenet import TreatmentAwareUnit
+from uplift.models.neural.rows import bin_edges, feature_tensors
 
 NAN = float("nan")
 
@@ -148,8 +151,8 @@ def test_trees_and_dense_learners_take_buckets_like_other_codes() -> None:
 
 
 def test_piecewise_linear_components_by_hand() -> None:
-    encode = PiecewiseLinearEncoding(3, 3)
-    encode.set_edges([torch.tensor([-1.0, 0.0, 2.0, 6.0]), torch.tensor([0.0, 1.0]), torch.tensor([4.0])])
+    edges = [torch.tensor([-1.0, 0.0, 2.0, 6.0]), torch.tensor([0.0, 1.0]), torch.tensor([4.0])]
+    encode = PiecewiseLinearEncoding(edges, bins=3)
     found = encode(torch.tensor([[-3.0, 0.0, 4.0], [-0.25, 1.0, 5.0], [3.0, 0.5, -9.0], [7.0, 2.0, 4.0]]))
     expected = [
         [[0, 0, 0], [0, 0, 0], [0, 0, 0]],
@@ -162,9 +165,8 @@ def test_piecewise_linear_components_by_hand() -> None:
 
 
 def test_piecewise_linear_embedding_is_linear_interpolation_of_its_values_at_the_edges() -> None:
-    embed = PiecewiseLinearEmbedding(1, 4, bins=4, generator=generator())
     values = torch.tensor([[0.0], [1.0], [2.0], [4.0], [8.0]])
-    embed.fit_bins(values)
+    embed = PiecewiseLinearEmbedding([values[:, 0]], 4, bins=4, generator=generator())
     with torch.no_grad():
         embed.weight.normal_(generator=generator(1))
     knots = embed(values)[:, 0]
@@ -176,36 +178,46 @@ def test_piecewise_linear_embedding_is_linear_interpolation_of_its_values_at_the
 
 
 def test_piecewise_embedding_starts_as_the_affine_one() -> None:
-    affine = NumericEmbedding(5, 8, generator=generator(3))
-    curved = PiecewiseLinearEmbedding(5, 8, bins=6, generator=generator(3))
     x = torch.randn(400, 5, generator=generator(1))
     x[:, 1] = (x[:, 1] > 0).float()
     x[:, 2] = x[:, 2].round()
     x[3, 0] = NAN
-    curved.fit_bins(x)
+    edges = [torch.tensor(quantile_edges(column.numpy(), 6)) for column in x.unbind(1)]
+    affine = NumericEmbedding(5, 8, generator=generator(3))
+    curved = PiecewiseLinearEmbedding(edges, 8, bins=6, generator=generator(3))
     torch.testing.assert_close(curved(x), affine(x), atol=1e-5, rtol=0)
 
 
 def test_edges_are_distinct_quantiles_whatever_the_field() -> None:
     rows = 1001
-    x = torch.zeros(rows, 6)
-    x[:, 0] = torch.arange(rows) / 1000  # uniform
-    x[:, 1] = (torch.arange(rows) % 2).float()  # boolean
-    x[:, 2] = 3.0  # constant
-    x[-5:, 3] = 1.0  # nearly constant
-    x[:, 4] = NAN  # never there
-    x[::2, 5] = NAN  # half there
-    x[1::2, 5] = torch.arange(500) / 499
-    edges = quantile_edges(x[torch.randperm(rows, generator=generator())], 4)
-    expected = [[0, 0.25, 0.5, 0.75, 1], [0, 1], [3], [0, 1], [0], [0, 124 / 499, 249 / 499, 374 / 499, 1]]
-    for found, known in zip(edges, expected, strict=True):
-        assert found.tolist() == pytest.approx(known, abs=1e-6)
-    embed = PiecewiseLinearEmbedding(6, 4, bins=4, generator=generator())
-    embed.fit_bins(x)
-    assert torch.isfinite(embed(x)).all()
+    frame = pd.DataFrame({"coupon": ["none", "coupon_5"] * 500 + ["none"], "y": 0})
+    frame["uniform"] = np.arange(rows) / 1000
+    frame["boolean"] = np.arange(rows) % 2 == 0
+    frame["constant"] = 3.0
+    frame["nearly constant"] = 0.0
+    frame.loc[996:, "nearly constant"] = 1.0
+    frame["never there"] = pd.Series([None] * rows, dtype="float64")
+    frame["half there"] = np.where(np.arange(rows) % 2, np.arange(rows) // 2 / 499, NAN)
+    expected = {
+        "uniform": (0, 0.25, 0.5, 0.75, 1), "boolean": (0, 1), "constant": (3,), "nearly constant": (0, 1),
+        "never there": (), "half there": (0, 124 / 499, 249 / 499, 374 / 499, 1),
+    }  # fmt: skip
+    for order in (frame, frame.sample(frac=1, random_state=0)):
+        campaign = Campaign.from_frame(order, treatment="coupon", control="none", chain="y")
+        schema = FeatureSchema.fit(campaign, bins=4)
+        assert FeatureSchema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+        for field in schema.numeric:
+            assert field.edges == pytest.approx(expected[field.name])
+    edges = bin_edges(schema)
+    numeric, _ = feature_tensors(campaign, schema)
+    embed = PiecewiseLinearEmbedding(edges, 4, bins=4, generator=generator())
+    assert torch.isfinite(embed(numeric)).all()
     # A constant field and one that was never there say nothing when another value turns up.
-    probe = torch.tensor([[0.0, 0.0, 3.0, 0.0, 0.0, 0.0], [0.0, 0.0, 8.0, 0.0, 8.0, 0.0]])
-    assert torch.equal(*embed(probe)[:, [2, 4]])
+    known, other = torch.zeros(2, len(edges)).unbind(0)
+    other[2], other[4] = 5.0, 5.0
+    assert torch.equal(*embed(torch.stack((known, other)))[:, [2, 4]])
+    for field, column in zip(schema.numeric, bin_edges(schema, normalise="none"), strict=True):
+        assert column.tolist() == pytest.approx(field.edges)
 
 
 def test_periodic_components_by_hand() -> None:
@@ -221,20 +233,15 @@ def test_periodic_components_by_hand() -> None:
     torch.testing.assert_close(found, torch.tensor(expected), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["piecewise", "periodic"])
-def test_missing_values_have_a_state_of_their_own_and_fields_do_not_mix(kind: str) -> None:
-    embed: Any = (
-        PiecewiseLinearEmbedding(3, 4, bins=5, generator=generator())
-        if kind == "piecewise"
-        else PeriodicEmbedding(3, 4, frequencies=5, sigma=0.5, generator=generator())
-    )
-    if kind == "piecewise":
-        embed.fit_bins(torch.randn(200, 3, generator=generator(1)))
+@pytest.mark.parametrize("kind", get_args(NumericKind))
+def test_missing_values_have_a_state_of_their_own_and_fields_do_not_mix(kind: NumericKind) -> None:
+    edges = [torch.linspace(-2, 2, 6)] * 3
+    embed: Any = numeric_embedding(kind, fields=3, dim=4, bins=5, edges=edges, generator=generator())
     gone = torch.tensor([[NAN, NAN, NAN]])
     torch.testing.assert_close(embed(gone), embed(torch.zeros(1, 3)))  # at first: like the training mean
     with torch.no_grad():
         embed.missing += 1.0
-    assert (embed(gone) - embed(torch.zeros(1, 3))).abs().min() > 0.1 or kind == "periodic"
+    assert ((embed(gone) - embed(torch.zeros(1, 3))).abs().amax(2) > 0.1).all()
     x = torch.randn(6, 3, generator=generator(2), requires_grad=True)
     (gradient,) = torch.autograd.grad(embed(x)[:, 1].square().sum(), x)
     assert (gradient[:, [0, 2]] == 0).all()

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MISSING, OTHER, FIRST_KNOWN = 0, 1, 2
 """Codes of a categorical feature: missing; unseen or rare; then the known categories (and hash buckets, if any)."""
 
+QUANTILE_ROWS = 200_000
+"""About how many rows quantiles are taken from; a quantile is then off by about 0.1 % of the rows."""
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -39,13 +42,17 @@ class Encoded:
 
 @dataclass(frozen=True)
 class NumericField:
-    """Statistics of a numeric feature on the training rows (missing values left out)."""
+    """Statistics of a numeric feature on the training rows (missing values left out).
+
+    `edges` are the distinct quantiles that were asked for, rising: one for a constant feature, none without values.
+    """
 
     name: str
     mean: float
     std: float
     median: float
     has_missing: bool
+    edges: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,13 @@ class FeatureSchema:
 
     @classmethod
     def fit(
-        cls, campaign: Campaign, *, min_count: int = 5, max_categories: int = 10_000, hash_buckets: int = 0
+        cls,
+        campaign: Campaign,
+        *,
+        min_count: int = 5,
+        max_categories: int = 10_000,
+        hash_buckets: int = 0,
+        bins: int = 0,
     ) -> FeatureSchema:
         """Learn the schema on training rows.
 
@@ -100,6 +113,8 @@ class FeatureSchema:
             Number of codes, >= 0, among which a hash spreads the categories that are not kept and those that
             first appear later. Worth something where more than `max_categories` are frequent; a category seen
             fewer than `min_count` times says little on its own.
+        bins : int
+            Number of bins, >= 0, that the quantiles of every numeric feature are to form; 0 for none.
 
         Raises
         ------
@@ -110,7 +125,7 @@ class FeatureSchema:
             raise ModelError(
                 "the campaign has no features; a model needs at least one column that is not a role or excluded."
             )
-        numeric = tuple(_fit_numeric(name, campaign) for name in campaign.numeric_features)
+        numeric = tuple(_fit_numeric(name, campaign, bins) for name in campaign.numeric_features)
         categorical = tuple(
             _fit_categorical(name, campaign, min_count, max_categories)
             for name in campaign.categorical_features
@@ -197,7 +212,10 @@ class FeatureSchema:
     def from_dict(cls, content: dict[str, Any]) -> FeatureSchema:
         """Inverse of :meth:`to_dict`."""
         return cls(
-            tuple(NumericField(**field) for field in content["numeric"]),
+            tuple(
+                NumericField(**{**field, "edges": tuple(field.get("edges", ()))})
+                for field in content["numeric"]
+            ),
             tuple(
                 CategoricalField(field["name"], tuple(field["categories"]), tuple(field["shares"]))
                 for field in content["categorical"]
@@ -206,14 +224,37 @@ class FeatureSchema:
         )
 
 
-def _fit_numeric(name: str, campaign: Campaign) -> NumericField:
+def quantile_edges(values: np.ndarray, bins: int) -> tuple[float, ...]:
+    """The distinct ones of the quantiles 0, 1/bins, ..., 1 of `values` [row], missing ones left out; none for 0 bins.
+
+    Quantiles are values that occur (the nearest below), so that a feature with few values has its edges on them.
+
+    Examples
+    --------
+    >>> quantile_edges(np.array([0.0, 1.0, np.nan, 4.0]), 2), quantile_edges(np.array([7.0, 7.0]), 2)
+    ((0.0, 1.0, 4.0), (7.0,))
+    """
+    # Rows at even steps: all of small data, and of large data a sample that follows any order of the file.
+    kept = values[:: max(1, len(values) // QUANTILE_ROWS)]
+    ordered = np.sort(kept[~np.isnan(kept)])
+    if not bins or not len(ordered):
+        return ()
+    return tuple(np.unique(ordered[np.linspace(0, len(ordered) - 1, bins + 1).astype(int)]).tolist())
+
+
+def _fit_numeric(name: str, campaign: Campaign, bins: int) -> NumericField:
     values = columns.to_float(campaign.table[name], dtype=np.float64)
     seen = values[~np.isnan(values)]
     if seen.size == 0:
         return NumericField(name, 0.0, 1.0, 0.0, True)
     std = float(seen.std())
     return NumericField(
-        name, float(seen.mean()), std if std > 0 else 1.0, float(np.median(seen)), seen.size < values.size
+        name,
+        float(seen.mean()),
+        std if std > 0 else 1.0,
+        float(np.median(seen)),
+        seen.size < values.size,
+        quantile_edges(values, bins),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from uplift.models.ecup.layers import normal
+from uplift.models.neural.layers import normal
 
 ArmEncoding = Literal["id", "amount", "both"]
 
@@ -113,3 +113,31 @@ def _line(values: Tensor) -> tuple[float, float, Tensor]:
     distinct = values.unique()
     center, scale = float(distinct.mean()), float(distinct.std(correction=0))
     return center, scale, (distinct[1:-1] - center) / scale
+
+
+class FixedArms(nn.Module):
+    """E^tr of arms that are only scored.
+
+    Parameters
+    ----------
+    table : Tensor [arm, d]
+        E^tr, control first.
+
+    Shape
+    -----
+    input [batch] integer codes; output [batch, d]
+
+    Examples
+    --------
+    >>> FixedArms(torch.eye(3))(torch.tensor([2]))
+    tensor([[0., 0., 1.]])
+    """
+
+    table: Tensor
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("table", table)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return nn.functional.embedding(codes, self.table)

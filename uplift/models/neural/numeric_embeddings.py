@@ -1,6 +1,6 @@
 """Numeric fields as curves: piecewise-linear and periodic embeddings beside the paper's affine one.
 
-The affine map of :class:`uplift.models.ecup.embeddings.NumericEmbedding` moves a field along one straight line.
+The affine map of :class:`uplift.models.neural.embeddings.NumericEmbedding` moves a field along one straight line.
 These two bend it, so that a threshold in one feature need not be put together by the tower. All keep one
 contract: numbers [batch, p] with NaN = missing in, vectors [batch, p, d] out, a state of its own for a missing
 value that starts at zero (as if the value were 0, the training mean of a z-scored field), and one batched product
@@ -20,12 +20,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from uplift.models.ecup.layers import normal, uniform
+from uplift.models.neural.embeddings import NumericEmbedding
+from uplift.models.neural.layers import normal, uniform
 
 NumericKind = Literal["affine", "piecewise", "periodic"]
 
-SAMPLE = 200_000
-"""About how many rows quantiles are taken from; a quantile is then off by about 0.1 % of the rows."""
+SIGMA = 0.1
+"""Scale of the first frequencies, in periods per standard deviation."""
 
 
 class PiecewiseLinearEncoding(nn.Module):
@@ -41,12 +42,17 @@ class PiecewiseLinearEncoding(nn.Module):
 
     Parameters
     ----------
-    fields : int
-        Number of fields, p.
+    edges : sequence of Tensor
+        Rising edges of every field: none or one (a constant field) to T + 1 of them.
     bins : int
         Largest number of bins of a field, T >= 1.
     device : torch.device, optional
         Where the edges lie.
+
+    Attributes
+    ----------
+    widths : Tensor [p, T]
+        Width of every bin; 0 where a field has no such bin.
 
     Shape
     -----
@@ -54,8 +60,7 @@ class PiecewiseLinearEncoding(nn.Module):
 
     Examples
     --------
-    >>> encode = PiecewiseLinearEncoding(1, 3)
-    >>> encode.set_edges([torch.tensor([0.0, 1.0, 3.0])])
+    >>> encode = PiecewiseLinearEncoding([torch.tensor([0.0, 1.0, 3.0])], bins=3)
     >>> encode(torch.tensor([[0.0], [0.5], [2.0], [5.0]])).squeeze(1)
     tensor([[0.0000, 0.0000, 0.0000],
             [0.5000, 0.0000, 0.0000],
@@ -64,57 +69,23 @@ class PiecewiseLinearEncoding(nn.Module):
     """
 
     left: Tensor
+    widths: Tensor
     scale: Tensor
 
-    def __init__(self, fields: int, bins: int, *, device: torch.device | None = None) -> None:
+    def __init__(self, edges: Sequence[Tensor], *, bins: int, device: torch.device | None = None) -> None:
         super().__init__()
-        self.bins = bins
-        self.register_buffer("left", torch.zeros(fields, bins, device=device))
-        self.register_buffer("scale", torch.zeros(fields, bins, device=device))
-
-    @torch.no_grad()
-    def set_edges(self, edges: Sequence[Tensor]) -> None:
-        """Set the rising edges of every field, 1 (a constant field) to T + 1 of them."""
-        self.left.zero_()
-        self.scale.zero_()
+        left, widths = torch.zeros(len(edges), bins), torch.zeros(len(edges), bins)
         for field, known in enumerate(edges):
-            used = len(known) - 1
-            self.left[field] = known[0]
-            self.left[field, :used] = known[:-1]
-            self.scale[field, :used] = 1 / known.diff()
-
-    @property
-    def widths(self) -> Tensor:
-        """Width of every bin [p, T]; 0 where a field has no such bin."""
-        there = self.scale > 0
-        return torch.where(there, 1 / self.scale.where(there, 1.0), 0.0)
+            used = max(len(known) - 1, 0)
+            left[field, :used] = known[:used]
+            widths[field, :used] = known.diff()
+        # Not in the state: whoever builds the network again has the edges.
+        scale = torch.where(widths > 0, 1 / widths, 0.0)
+        for name, tensor in (("left", left), ("widths", widths), ("scale", scale)):
+            self.register_buffer(name, tensor.to(device), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return ((x.unsqueeze(-1) - self.left) * self.scale).clamp(0.0, 1.0)
-
-
-def quantile_edges(values: Tensor, bins: int) -> list[Tensor]:
-    """Edges of every field of `values` [row, p]: the distinct ones of its quantiles 0, 1/bins, ..., 1, NaN left out.
-
-    Quantiles are values that occur (the nearest below), so that a field with few values has its edges on them.
-    A field without any value gets the single edge 0.
-
-    Examples
-    --------
-    >>> quantile_edges(torch.tensor([[0.0, 7.0], [1.0, 7.0], [float("nan"), 7.0], [4.0, 7.0]]), 2)
-    [tensor([0., 1., 4.]), tensor([7.])]
-    """
-    # Rows at even steps: all of small data, and of large data a sample that follows any order of the file.
-    step = max(1, len(values) // SAMPLE)
-    edges = []
-    for column in values[::step].unbind(1):
-        ordered = column[~torch.isnan(column)].sort().values
-        if len(ordered) == 0:
-            edges.append(values.new_zeros(1))
-            continue
-        places = torch.linspace(0, len(ordered) - 1, bins + 1, dtype=torch.float64).long()
-        edges.append(torch.unique_consecutive(ordered[places.to(ordered.device)]))
-    return edges
 
 
 class PiecewiseLinearEmbedding(nn.Module):
@@ -126,8 +97,8 @@ class PiecewiseLinearEmbedding(nn.Module):
 
     Parameters
     ----------
-    fields : int
-        Number of numeric fields, p.
+    edges : sequence of Tensor
+        Rising knots of every field, at most `bins` + 1: the training quantiles.
     dim : int
         Embedding size, d.
     bins : int
@@ -141,28 +112,22 @@ class PiecewiseLinearEmbedding(nn.Module):
 
     Examples
     --------
-    >>> embed = PiecewiseLinearEmbedding(3, 16, bins=8, generator=torch.Generator().manual_seed(0))
-    >>> embed.fit_bins(torch.randn(100, 3))
+    >>> edges = [torch.linspace(-2, 2, 9)] * 3
+    >>> embed = PiecewiseLinearEmbedding(edges, 16, bins=8, generator=torch.Generator().manual_seed(0))
     >>> embed(torch.tensor([[0.5, -1.0, float("nan")]])).shape
     torch.Size([1, 3, 16])
     """
 
-    def __init__(self, fields: int, dim: int, *, bins: int, generator: torch.Generator) -> None:
+    def __init__(self, edges: Sequence[Tensor], dim: int, *, bins: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.encode = PiecewiseLinearEncoding(fields, bins, device=generator.device)
+        fields = len(edges)
+        self.encode = PiecewiseLinearEncoding(edges, bins=bins, device=generator.device)
         slope = uniform(fields, dim, fan_in=dim, generator=generator).detach()
         self.offset = uniform(fields, dim, fan_in=dim, generator=generator)
-        # Until fit_bins knows the widths of the bins, this holds the slope v in every bin.
-        self.weight = nn.Parameter(slope.unsqueeze(1).repeat(1, bins, 1))
+        self.weight = nn.Parameter(self.encode.widths.unsqueeze(-1) * slope.unsqueeze(1))
         self.missing = nn.Parameter(torch.zeros(fields, dim, device=generator.device))
-
-    @torch.no_grad()
-    def fit_bins(self, values: Tensor) -> None:
-        """Set the knots from the training `values` [row, p], NaN = missing; once, before training."""
-        slope = self.weight[:, 0].clone()
-        self.encode.set_edges(quantile_edges(values, self.encode.bins))
-        self.weight.copy_(self.encode.widths.unsqueeze(-1) * slope.unsqueeze(1))
-        self.offset.add_(self.encode.left[:, :1] * slope)
+        with torch.no_grad():
+            self.offset.add_(self.encode.left[:, :1] * slope)
 
     def forward(self, x: Tensor) -> Tensor:
         absent = torch.isnan(x)
@@ -223,3 +188,23 @@ class PeriodicEmbedding(nn.Module):
         terms = torch.cat((angle.sin(), angle.cos(), ones, gone), dim=-1)
         maps = torch.cat((self.weight, self.offset.unsqueeze(1), self.missing.unsqueeze(1)), dim=1)
         return torch.relu(torch.einsum("bpc,pcd->bpd", terms, maps))
+
+
+def numeric_embedding(
+    kind: NumericKind,
+    *,
+    fields: int,
+    dim: int,
+    bins: int,
+    edges: Sequence[Tensor],
+    generator: torch.Generator,
+) -> nn.Module:
+    """The embedding of `fields` numeric fields that an option names.
+
+    `bins` is the number of bins of ``"piecewise"``, whose knots are `edges`, and of frequencies of ``"periodic"``.
+    """
+    if kind == "affine":
+        return NumericEmbedding(fields, dim, generator=generator)
+    if kind == "periodic":
+        return PeriodicEmbedding(fields, dim, frequencies=bins, sigma=SIGMA, generator=generator)
+    return PiecewiseLinearEmbedding(edges, dim, bins=bins, generator=generator)
