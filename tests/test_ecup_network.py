@@ -50,6 +50,10 @@ VARIANTS: list[dict[str, Any]] = [
     {"stop_gradient": False},
     {"share_tower": False, "value": "lognormal"},
     {"share_tower": False, "taenet": False},
+    {"tau_heads": 4},
+    {"numeric_embedding": "piecewise", "bins": 4, "edges": (torch.linspace(-2, 2, 5),) * 5},
+    {"numeric_embedding": "periodic", "bins": 4},
+    {"arm_attributes": torch.tensor([[5.0, 0], [10, 0], [20, 30]]).double(), "arm_deviations": True},
 ]
 
 
@@ -72,7 +76,7 @@ def build(seed: int = 0, **changes: Any) -> EcupNetwork:
 
 def features(network: EcupNetwork, rows: int = 64, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     source = generator(seed)
-    p = 0 if network.numeric is None else len(network.numeric.slope)
+    p = 0 if network.numeric is None else len(network.numeric.missing)
     numeric = torch.randn(rows, p, generator=source)
     numeric[torch.rand(rows, p, generator=source) < 0.1] = float("nan")
     sizes = () if network.categorical is None else network.categorical.cardinalities

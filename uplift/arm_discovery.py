@@ -72,12 +72,7 @@ def declare_arms(
             raise CampaignError(
                 f"arm {name!r} has no rows in column {roles.treatment!r}; {did_you_mean(name, found)}"
             )
-        if isinstance(given, Arm):
-            arms[name] = replace(given, name=name)
-        else:
-            cost = given.get("cost")
-            rest = {part: content for part, content in given.items() if part != "cost"}
-            arms[name] = Arm(name=name, cost=CostRule(**cost) if isinstance(cost, Mapping) else cost, **rest)
+        arms[name] = _arm(name, given)
     planned = [arm for arm in arms.values() if arm.share is not None]
     if planned and (len(planned) < len(arms) or abs(sum(arm.share or 0.0 for arm in planned) - 1) > 1e-6):
         raise CampaignError(
@@ -88,3 +83,27 @@ def declare_arms(
             f"the control arm {roles.control!r} has a cost; control means doing nothing, remove it."
         )
     return tuple(arms.values())
+
+
+def described_arms(described: Mapping[str, Arm | Mapping[str, Any]], roles: Roles) -> tuple[Arm, ...]:
+    """Treated arms that need no rows, in natural order.
+
+    Raises
+    ------
+    CampaignError
+        There is none, or one is the control.
+    """
+    arms = [_arm(arm_text(key), given) for key, given in described.items()]
+    if not arms:
+        raise CampaignError("arms names no treated arm; name one, or leave arms out.")
+    if roles.control in {arm.name for arm in arms}:
+        raise CampaignError(f"arms names the control {roles.control!r}, which is always there; leave it out.")
+    return tuple(sorted(arms, key=lambda arm: natural_key(arm.name)))
+
+
+def _arm(name: str, given: Arm | Mapping[str, Any]) -> Arm:
+    if isinstance(given, Arm):
+        return replace(given, name=name)
+    cost = given.get("cost")
+    rest = {part: content for part, content in given.items() if part != "cost"}
+    return Arm(name=name, cost=CostRule(**cost) if isinstance(cost, Mapping) else cost, **rest)

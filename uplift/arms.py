@@ -76,15 +76,23 @@ class Arm:
         Display name; `name` when not given.
     amount : float, optional
         Face value of the coupon, in money.
+    threshold : float, optional
+        Least spend at which the coupon can be redeemed, in money, >= 0.
     share : float, optional
         Planned share of the customers, in (0, 1): what the sample-ratio check tests against.
     cost : CostRule, optional
         Needed only to allocate under a budget.
+
+    Raises
+    ------
+    CampaignError
+        Amount, threshold or share out of range.
     """
 
     name: str
     label: str | None = None
     amount: float | None = None
+    threshold: float | None = None
     share: float | None = None
     cost: CostRule | None = None
 
@@ -92,6 +100,10 @@ class Arm:
         if self.amount is not None and not math.isfinite(self.amount):
             raise CampaignError(
                 f"the amount of arm {self.name!r} is {self.amount}; it must be a finite number."
+            )
+        if self.threshold is not None and not 0 <= self.threshold < math.inf:
+            raise CampaignError(
+                f"the threshold of arm {self.name!r} is {self.threshold}; it must be a finite number >= 0."
             )
         if self.share is not None and not 0 < self.share < 1:
             raise CampaignError(

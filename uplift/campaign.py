@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from uplift import columns, splitting
-from uplift.arm_discovery import arm_text, declare_arms, find_arms
+from uplift.arm_discovery import arm_text, declare_arms, described_arms, find_arms
 from uplift.arms import SEND, VALUE_STAGE, Arm, CostRule
 from uplift.errors import CampaignError, did_you_mean
 from uplift.io.tables import Source, from_pandas, join_names, read_database, read_table
@@ -88,8 +88,8 @@ class Campaign:
         Parameters
         ----------
         arms : mapping of arm name to Arm or dict, optional
-            Label, amount and cost of some or all arms, for example
-            ``{"coupon_5": {"amount": 5.0, "cost": {"on": "conversion", "amount": 5.0}}}``.
+            Label, amount, threshold and cost of some or all arms, for example
+            ``{"coupon_5": {"amount": 5.0, "threshold": 30.0, "cost": {"on": "conversion", "amount": 5.0}}}``.
 
         Raises
         ------
@@ -416,13 +416,27 @@ class Campaign:
         mask = splitting.held_out_mask(self, test=test, seed=seed, by=by)
         return self.take(splitting.train_mask(self, mask, by=by)), self.take(mask)
 
-    def audience(self, source: Source | pa.Table | pd.DataFrame) -> Campaign:
+    def audience(
+        self,
+        source: Source | pa.Table | pd.DataFrame,
+        *,
+        arms: Mapping[str, Arm | Mapping[str, Any]] | None = None,
+    ) -> Campaign:
         """Other customers to be scored with this campaign's roles; they need no treatment and no outcomes.
+
+        Parameters
+        ----------
+        source : pandas.DataFrame, pyarrow.Table, or files
+            The customers.
+        arms : mapping of arm name to Arm or dict, optional
+            The treated arms to be scored in place of this campaign's, for example
+            ``{"coupon_5": {"amount": 5.0}, "coupon_7": {"amount": 7.0}}``; control stays. An arm that was not
+            sent in the campaign can be scored by a model that knows arms by their amounts.
 
         Raises
         ------
         CampaignError
-            A feature or the unit column is missing, or the audience is empty.
+            A feature or the unit column is missing, the audience is empty, or `arms` names the control or none.
         """
         table = (
             source
@@ -446,7 +460,14 @@ class Campaign:
         table = table.select(
             [*dict.fromkeys(name for name in table.column_names if name in {*wanted, *optional})]
         )
-        audience = replace(self, table=table, roles=roles, row_numbers=np.arange(table.num_rows))
+        audience = replace(
+            self,
+            table=table,
+            roles=roles,
+            row_numbers=np.arange(table.num_rows),
+            arms=self.arms if arms is None else (self.arms[0], *described_arms(arms, roles)),
+        )
+        audience._check_costs()
         audience._check_units()
         audience._check_features()
         for name in set(self.numeric_features) - set(audience.numeric_features):
@@ -501,6 +522,9 @@ class Campaign:
         self._check_units()
         _ = (self.arm_codes, self.outcomes, self.propensity, self.weights, self.stratum_codes, self.times)
         self._check_features()
+        self._check_costs()
+
+    def _check_costs(self) -> None:
         for arm in self.arms:
             if arm.cost is not None and arm.cost.on not in (SEND, *self.stages):
                 raise CampaignError(

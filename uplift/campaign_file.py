@@ -66,17 +66,25 @@ class CostSection(_Section):
 
 
 class ArmSection(_Section):
-    """``[arms.NAME]``: display name, face value, planned share of customers, cost."""
+    """``[arms.NAME]``: display name, face value, least spend, planned share of customers, cost."""
 
     label: str | None = None
     amount: float | None = None
+    threshold: float | None = None
     share: float | None = None
     cost: CostSection | None = None
 
     def arm(self, name: str) -> Arm:
         """As an :class:`uplift.arms.Arm`."""
         cost = None if self.cost is None else CostRule(**self.cost.model_dump())
-        return Arm(name=name, label=self.label, amount=self.amount, share=self.share, cost=cost)
+        return Arm(
+            name=name,
+            label=self.label,
+            amount=self.amount,
+            threshold=self.threshold,
+            share=self.share,
+            cost=cost,
+        )
 
 
 class SplitSection(_Section):
@@ -255,11 +263,11 @@ def write_campaign_folder(
     }  # fmt: skip
     arms = {
         arm.name: {
-            "label": arm.label, "amount": arm.amount, "share": arm.share,
+            "label": arm.label, "amount": arm.amount, "threshold": arm.threshold, "share": arm.share,
             "cost": None if arm.cost is None else {key: value for key, value in vars(arm.cost).items() if value is not None},
         }
         for arm in campaign.arms
-        if (arm.label, arm.amount, arm.share, arm.cost) != (None, None, None, None)
+        if any(x is not None for x in (arm.label, arm.amount, arm.threshold, arm.share, arm.cost))
     }  # fmt: skip
     with atomic_folder(folder, overwrite=overwrite) as staged:
         pq.write_table(campaign.table.select(used), staged / "campaign.parquet", compression="zstd")

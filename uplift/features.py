@@ -11,13 +11,17 @@ import pyarrow.compute as pc
 
 from uplift import columns
 from uplift.errors import ModelError
+from uplift.hashing import unit_hash
 from uplift.io.tables import join_names
 
 if TYPE_CHECKING:
     from uplift.campaign import Campaign
 
 MISSING, OTHER, FIRST_KNOWN = 0, 1, 2
-"""Codes of a categorical feature: missing; unseen or rare; then the known categories."""
+"""Codes of a categorical feature: missing; unseen or rare; then the known categories (and hash buckets, if any)."""
+
+QUANTILE_ROWS = 200_000
+"""About how many rows quantiles are taken from; a quantile is then off by about 0.1 % of the rows."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Encoded:
     numeric : ndarray of float32 [row, numeric feature]
         NaN where missing.
     categorical : ndarray of int32 [row, categorical feature]
-        0 missing, 1 unseen or rare, 2.. known.
+        0 missing, 1 unseen or rare, 2.. known, then the hash buckets of the unseen and rare where there are some.
     """
 
     numeric: np.ndarray
@@ -38,13 +42,17 @@ class Encoded:
 
 @dataclass(frozen=True)
 class NumericField:
-    """Statistics of a numeric feature on the training rows (missing values left out)."""
+    """Statistics of a numeric feature on the training rows (missing values left out).
+
+    `edges` are the distinct quantiles that were asked for, rising: one for a constant feature, none without values.
+    """
 
     name: str
     mean: float
     std: float
     median: float
     has_missing: bool
+    edges: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,9 @@ class FeatureSchema:
     ----------
     numeric : tuple of NumericField
     categorical : tuple of CategoricalField
+    hash_buckets : int
+        Number B of codes that rare and unseen categories share, by hash of feature name and category; 0 gives
+        them all the code 1. Hashes are the same on every machine.
 
     Examples
     --------
@@ -78,9 +89,18 @@ class FeatureSchema:
 
     numeric: tuple[NumericField, ...]
     categorical: tuple[CategoricalField, ...]
+    hash_buckets: int = 0
 
     @classmethod
-    def fit(cls, campaign: Campaign, *, min_count: int = 5, max_categories: int = 10_000) -> FeatureSchema:
+    def fit(
+        cls,
+        campaign: Campaign,
+        *,
+        min_count: int = 5,
+        max_categories: int = 10_000,
+        hash_buckets: int = 0,
+        bins: int = 0,
+    ) -> FeatureSchema:
         """Learn the schema on training rows.
 
         Parameters
@@ -89,6 +109,12 @@ class FeatureSchema:
             A category seen less often is encoded as "other", so that "other" is trained too.
         max_categories : int
             At most this many categories per feature are kept, the most frequent ones.
+        hash_buckets : int
+            Number of codes, >= 0, among which a hash spreads the categories that are not kept and those that
+            first appear later. Worth something where more than `max_categories` are frequent; a category seen
+            fewer than `min_count` times says little on its own.
+        bins : int
+            Number of bins, >= 0, that the quantiles of every numeric feature are to form; 0 for none.
 
         Raises
         ------
@@ -99,12 +125,12 @@ class FeatureSchema:
             raise ModelError(
                 "the campaign has no features; a model needs at least one column that is not a role or excluded."
             )
-        numeric = tuple(_fit_numeric(name, campaign) for name in campaign.numeric_features)
+        numeric = tuple(_fit_numeric(name, campaign, bins) for name in campaign.numeric_features)
         categorical = tuple(
             _fit_categorical(name, campaign, min_count, max_categories)
             for name in campaign.categorical_features
         )
-        return cls(numeric, categorical)
+        return cls(numeric, categorical, hash_buckets)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,8 +139,8 @@ class FeatureSchema:
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """Number of codes of each categorical feature, the two reserved ones included."""
-        return tuple(len(field.categories) + FIRST_KNOWN for field in self.categorical)
+        """Number of codes of each categorical feature, the two reserved ones and the hash buckets included."""
+        return tuple(len(field.categories) + FIRST_KNOWN + self.hash_buckets for field in self.categorical)
 
     @property
     def categorical_positions(self) -> tuple[int, ...]:
@@ -145,7 +171,7 @@ class FeatureSchema:
             numeric[:, j] = columns.to_float(column)
         categorical = np.empty((n, len(self.categorical)), np.int32)
         for j, category in enumerate(self.categorical):
-            categorical[:, j] = _codes(campaign.table[category.name], category.categories)
+            categorical[:, j] = _codes(campaign.table[category.name], category, self.hash_buckets)
         return Encoded(numeric, categorical)
 
     def matrix(self, campaign: Campaign) -> np.ndarray:
@@ -158,7 +184,7 @@ class FeatureSchema:
 
         Missing numbers become the training median, beside a 0/1 column that says so (for features that had
         missing values in training). Categories become one column each up to `max_onehot` of them, and
-        otherwise one column with the category's share of the training rows.
+        otherwise one column with the category's share of the training rows (0 for rare and unseen ones).
         """
         encoded = self.encode(campaign)
         parts: list[np.ndarray] = []
@@ -168,15 +194,14 @@ class FeatureSchema:
             parts.append(np.where(gone, np.float32(field.median), values))
             if field.has_missing:
                 parts.append(gone.astype(np.float32))
-        for j, category in enumerate(self.categorical):
+        for j, (category, size) in enumerate(zip(self.categorical, self.cardinalities, strict=True)):
             codes = encoded.categorical[:, j]
             if len(category.categories) <= max_onehot:
-                parts += [
-                    (codes == code).astype(np.float32)
-                    for code in range(len(category.categories) + FIRST_KNOWN)
-                ]
+                parts += [(codes == code).astype(np.float32) for code in range(size)]
             else:
-                parts.append(np.array([0.0, 0.0, *category.shares], np.float32)[codes])
+                shares = np.zeros(size, np.float32)
+                shares[FIRST_KNOWN : FIRST_KNOWN + len(category.shares)] = category.shares
+                parts.append(shares[codes])
         return np.ascontiguousarray(np.stack(parts, axis=1))
 
     def to_dict(self) -> dict[str, Any]:
@@ -187,22 +212,49 @@ class FeatureSchema:
     def from_dict(cls, content: dict[str, Any]) -> FeatureSchema:
         """Inverse of :meth:`to_dict`."""
         return cls(
-            tuple(NumericField(**field) for field in content["numeric"]),
+            tuple(
+                NumericField(**{**field, "edges": tuple(field.get("edges", ()))})
+                for field in content["numeric"]
+            ),
             tuple(
                 CategoricalField(field["name"], tuple(field["categories"]), tuple(field["shares"]))
                 for field in content["categorical"]
             ),
+            content.get("hash_buckets", 0),  # files written before there were buckets
         )
 
 
-def _fit_numeric(name: str, campaign: Campaign) -> NumericField:
+def quantile_edges(values: np.ndarray, bins: int) -> tuple[float, ...]:
+    """The distinct ones of the quantiles 0, 1/bins, ..., 1 of `values` [row], missing ones left out; none for 0 bins.
+
+    Quantiles are values that occur (the nearest below), so that a feature with few values has its edges on them.
+
+    Examples
+    --------
+    >>> quantile_edges(np.array([0.0, 1.0, np.nan, 4.0]), 2), quantile_edges(np.array([7.0, 7.0]), 2)
+    ((0.0, 1.0, 4.0), (7.0,))
+    """
+    # Rows at even steps: all of small data, and of large data a sample that follows any order of the file.
+    kept = values[:: max(1, len(values) // QUANTILE_ROWS)]
+    ordered = np.sort(kept[~np.isnan(kept)])
+    if not bins or not len(ordered):
+        return ()
+    return tuple(np.unique(ordered[np.linspace(0, len(ordered) - 1, bins + 1).astype(int)]).tolist())
+
+
+def _fit_numeric(name: str, campaign: Campaign, bins: int) -> NumericField:
     values = columns.to_float(campaign.table[name], dtype=np.float64)
     seen = values[~np.isnan(values)]
     if seen.size == 0:
         return NumericField(name, 0.0, 1.0, 0.0, True)
     std = float(seen.std())
     return NumericField(
-        name, float(seen.mean()), std if std > 0 else 1.0, float(np.median(seen)), seen.size < values.size
+        name,
+        float(seen.mean()),
+        std if std > 0 else 1.0,
+        float(np.median(seen)),
+        seen.size < values.size,
+        quantile_edges(values, bins),
     )
 
 
@@ -219,11 +271,15 @@ def _fit_categorical(name: str, campaign: Campaign, min_count: int, max_categori
     )
 
 
-def _codes(column: Any, categories: tuple[str, ...]) -> np.ndarray:
+def _codes(column: Any, field: CategoricalField, buckets: int) -> np.ndarray:
     encoded = columns.labels(column)
-    known = pc.index_in(encoded.dictionary, pa.array(categories, encoded.dictionary.type)).fill_null(
-        OTHER - FIRST_KNOWN
-    )
-    lookup = np.append(known.to_numpy(zero_copy_only=False).astype(np.int32) + FIRST_KNOWN, np.int32(MISSING))
+    words = encoded.dictionary
+    known = pc.index_in(words, pa.array(field.categories, words.type))
+    codes = known.fill_null(OTHER - FIRST_KNOWN).to_numpy(zero_copy_only=False).astype(np.int32) + FIRST_KNOWN
+    if buckets:
+        first = FIRST_KNOWN + len(field.categories)
+        hashed = unit_hash(words, salt=f"category:{field.name}") % np.uint64(buckets)
+        codes = np.where(codes == OTHER, first + hashed.astype(np.int32), codes)
+    lookup = np.append(codes, np.int32(MISSING))
     indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     return lookup[indices]

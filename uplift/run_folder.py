@@ -133,7 +133,7 @@ def arms_to_json(arms: tuple[Arm, ...]) -> list[dict[str, Any]]:
     """Arms as plain JSON types, control first."""
     return [
         {
-            "name": arm.name, "label": arm.label, "amount": arm.amount, "share": arm.share,
+            "name": arm.name, "label": arm.label, "amount": arm.amount, "threshold": arm.threshold, "share": arm.share,
             "cost": None if arm.cost is None else {"on": arm.cost.on, "amount": arm.cost.amount, "share": arm.cost.share},
         }
         for arm in arms

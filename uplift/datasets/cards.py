@@ -101,10 +101,11 @@ class CostCard(_Strict):
 
 
 class ArmCard(_Strict):
-    """Label, face value, planned share and cost of an arm."""
+    """Label, face value, least spend, planned share and cost of an arm."""
 
     label: str
     amount: float | None = None
+    threshold: float | None = None
     share: float | None = None
     cost: CostCard | None = None
 

@@ -102,7 +102,7 @@ class UpliftModel(ABC):
         # Until this fit is over the model is unfitted: an interrupt must not leave half a model that predicts.
         for attribute in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
             delattr(self, attribute)
-        self.schema_ = FeatureSchema.fit(campaign)
+        self.schema_ = self._fit_schema(campaign)
         self.arms_ = campaign.arm_names
         self.stages_ = campaign.stages
         try:
@@ -127,16 +127,24 @@ class UpliftModel(ABC):
     def _check_matches(self, campaign: Campaign) -> None:
         """Raise a ModelError unless the model is fitted, and to the arms and stages of `campaign`."""
         self._check_fitted()
+        self._check_arms(campaign)
+        if campaign.stages != self.stages_:
+            raise ModelError(
+                f"model {self.name!r} was trained on the stages {' -> '.join(self.stages_)}, not {' -> '.join(campaign.stages)}; train it on this campaign."
+            )
+
+    def _fit_schema(self, campaign: Campaign) -> FeatureSchema:
+        """How this model wants its features as numbers."""
+        return FeatureSchema.fit(campaign)
+
+    def _check_arms(self, campaign: Campaign) -> None:
+        """Refuse to score other arms than those of the training campaign, unless the model can."""
         if campaign.arm_names != self.arms_:
             extra = [arm for arm in campaign.arm_names if arm not in self.arms_] or [
                 arm for arm in self.arms_ if arm not in campaign.arm_names
             ]
             raise ModelError(f"model {self.name!r} was trained on the arms {', '.join(self.arms_)}, but arm {extra[0]!r} differs; train it on this campaign."
                              if extra else f"model {self.name!r} was trained with control {self.arms_[0]!r}, not {campaign.control!r}; train it on this campaign.")  # fmt: skip
-        if campaign.stages != self.stages_:
-            raise ModelError(
-                f"model {self.name!r} was trained on the stages {' -> '.join(self.stages_)}, not {' -> '.join(campaign.stages)}; train it on this campaign."
-            )
 
     def _fingerprint(self, campaign: Campaign) -> str:
         inputs = {

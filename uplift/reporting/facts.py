@@ -44,7 +44,10 @@ def arms_table(campaign: Campaign, rows_per_arm: Mapping[str, int] | None = None
             Row(
                 (
                     _arm_cell(arm.name, names, small="control" if code == 0 else ""),
-                    Cell(amount(arm.amount), "" if arm.amount is None else repr(arm.amount)),
+                    Cell(
+                        amount(arm.amount) + (f" from {amount(arm.threshold)}" if arm.threshold else ""),
+                        "" if arm.amount is None else repr(arm.amount),
+                    ),
                     text_cell(arm.cost.describe() if arm.cost else "–"),
                     Cell("–") if counts is None else count_cell(int(counts[code])),
                     Cell("–")

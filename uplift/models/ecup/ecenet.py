@@ -45,7 +45,13 @@ class Tower(nn.Module):
     """
 
     def __init__(
-        self, *, inputs: int, widths: Sequence[int], tasks: int, share: bool, generator: torch.Generator
+        self,
+        *,
+        inputs: int,
+        widths: Sequence[int],
+        tasks: int,
+        share: bool,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
         copies = 1 if share else tasks
@@ -67,6 +73,7 @@ class Tower(nn.Module):
                 state = torch.einsum("bmi,mio->bmo", state.expand(-1, len(weight), -1), weight) + bias
             state = torch.relu(state)
             if scales is not None:
+                # Before or after ReLU is the same function: the scales are positive and ReLU lets such factors through.
                 state = state * scales[layer]
         return state
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, get_args
+from pathlib import Path
+from typing import Any, ClassVar, get_args
 
 import torch
 
+from uplift.campaign import Campaign
 from uplift.errors import ModelError
 from uplift.features import FeatureSchema
+from uplift.models.base import ModelWarning
 from uplift.models.ecup.network import EcupNetwork
 from uplift.models.ecup.tenet import BitLevel
+from uplift.models.neural.arm_amounts import Attributes, scored_arms, training_attributes
+from uplift.models.neural.arm_embedding import ArmEmbedding, ArmEncoding
 from uplift.models.neural.model import NeuralModel
+from uplift.models.neural.network import ChainNetwork
+from uplift.models.neural.numeric_embeddings import NumericKind
+from uplift.models.neural.rows import bin_edges
 from uplift.models.neural.value import ValueLoss
 from uplift.models.parameters import Choice, Each, Flag, Number, OrNone, Rule, Whole
 
@@ -52,6 +61,19 @@ class ECUP(NeuralModel):
     share_tower : bool
         Ablation: False gives every stage a tower of its own.
 
+    numeric_embedding : {"affine", "piecewise", "periodic"}
+        How a number becomes a vector: on a straight line (paper), on a polyline with its knots at training quantiles,
+        or by sines and cosines (:mod:`uplift.models.neural.numeric_embeddings`).
+    bins : int
+        Bins per feature of ``"piecewise"``, frequencies of ``"periodic"``.
+    arm_encoding : {"id", "amount", "both"}
+        What the treatment embedding is made of: the arm's id (paper), its amount and threshold, or these and a
+        deviation per arm that starts at zero. With ``"amount"`` and ``"both"`` every treated arm needs an amount, at
+        least two of them different; the model then also scores campaigns and audiences with other arms, whose amounts
+        may be new (:meth:`uplift.campaign.Campaign.audience`).
+    tau_heads : int
+        Attention heads in the treatment-aware units; divides d_a.
+
     References
     ----------
     Huang et al., Entire Chain Uplift Modeling with Context-Enhanced Learning for Intelligent Marketing, WWW'24
@@ -79,6 +101,10 @@ class ECUP(NeuralModel):
         "tau_units": Whole(1, 2),
         "stop_gradient": Flag(),
         "share_tower": Flag(),
+        "numeric_embedding": Choice(*get_args(NumericKind)),
+        "bins": Whole(1, 256),
+        "arm_encoding": Choice(*get_args(ArmEncoding)),
+        "tau_heads": Whole(1),
         **NeuralModel.rules,
     }
 
@@ -95,8 +121,24 @@ class ECUP(NeuralModel):
     tau_units: int = 2
     stop_gradient: bool = True
     share_tower: bool = True
+    numeric_embedding: NumericKind = "affine"
+    bins: int = 16
+    arm_encoding: ArmEncoding = "id"
+    tau_heads: int = 1
 
     network_: EcupNetwork = field(init=False, repr=False)
+    arm_attributes_: list[Attributes] | None = field(init=False, repr=False)
+
+    def _fit_schema(self, campaign: Campaign) -> FeatureSchema:
+        bins = self.bins if self.numeric_embedding == "piecewise" else 0
+        return FeatureSchema.fit(campaign, hash_buckets=self.hash_buckets, bins=bins)
+
+    def _learn_arms(self, campaign: Campaign) -> None:
+        self.arm_attributes_ = None
+        if self.arm_encoding != "id":
+            self.arm_attributes_ = training_attributes(
+                campaign.arms[1:], distinct=self.arm_encoding == "amount", model=self.name
+            )
 
     def _build(
         self, schema: FeatureSchema, arms: int, stages: int, value: ValueLoss | None, *, seed: int
@@ -122,11 +164,67 @@ class ECUP(NeuralModel):
             share_tower=self.share_tower,
             share_gates=self.share_gates,
             members=self._members_inside,
+            numeric_embedding=self.numeric_embedding,
+            bins=self.bins,
+            edges=bin_edges(schema, normalise=self.normalise),
+            arm_attributes=None
+            if self.arm_attributes_ is None
+            else torch.tensor(self.arm_attributes_, dtype=torch.float64),
+            arm_deviations=self.arm_encoding == "both",
+            tau_heads=self.tau_heads,
             generator=torch.Generator().manual_seed(seed),
         )
 
+    # ---------------------------------------------------------------- other arms
+
+    def _check_arms(self, campaign: Campaign) -> None:
+        if self.arm_attributes_ is None:
+            super()._check_arms(campaign)
+        elif campaign.control != self.arms_[0]:
+            raise ModelError(
+                f"model {self.name!r} was trained with control {self.arms_[0]!r}, not {campaign.control!r}; train it on this campaign."
+            )
+
+    def _networks_for(self, campaign: Campaign) -> list[ChainNetwork]:
+        if self.arm_attributes_ is None:
+            return self.networks_
+        scored = scored_arms(
+            campaign.arms[1:], names=self.arms_[1:], known=self.arm_attributes_, model=self.name
+        )
+        if scored.trained.tolist() == list(range(len(self.arm_attributes_))):
+            return self.networks_
+        if scored.beyond:
+            warnings.warn(
+                f"model {self.name!r}: the amount or threshold of arm {scored.beyond[0]!r} ({len(scored.beyond)} of "
+                f"{len(campaign.arms) - 1} arms) lies outside those of the training arms, so its effect is extrapolated.",
+                ModelWarning,
+                stacklevel=5,
+            )
+        found: list[ChainNetwork] = []
+        for network in self.networks_:
+            assert isinstance(network, EcupNetwork)
+            assert isinstance(network.treatment, ArmEmbedding)
+            with torch.no_grad():
+                found.append(network.for_arms(network.treatment.rows(scored.attributes, scored.trained)))
+        return found
+
+    # ---------------------------------------------------------------- files
+
+    def _save(self, folder: Path) -> dict[str, Any]:
+        return {**super()._save(folder), "arm_attributes": self.arm_attributes_}
+
+    def _load(self, folder: Path, state: dict[str, Any]) -> None:
+        known = state.get("arm_attributes")  # older files have none
+        self.arm_attributes_ = None if known is None else [(amount, threshold) for amount, threshold in known]
+        super()._load(folder, state)
+
     def _check_combination(self) -> None:
         super()._check_combination()
+        attention_dim = self.attention_dim or self.embedding_dim
+        if attention_dim % self.tau_heads:
+            raise ModelError(
+                f"model 'ecup': attention_dim {attention_dim} is not a multiple of tau_heads {self.tau_heads}; change one of them."
+            )
         if self.taenet and self.embedding_dim % self.heads:
             raise ModelError(
                 f"model 'ecup': embedding_dim {self.embedding_dim} is not a multiple of heads {self.heads}; change one of them."

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from uplift.models.ecup.ecenet import StageHeads, Tower
+from uplift.models.ecup.extra_fields import ExtraFields
 from uplift.models.ecup.shared import SharedTower
 from uplift.models.ecup.taenet import TAENet
 from uplift.models.ecup.tenet import BitLevel, TENet, append_treatment
-from uplift.models.neural.embeddings import CategoricalEmbedding, NumericEmbedding, TokenEmbedding
+from uplift.models.neural.arm_embedding import ArmEmbedding, FixedArms
+from uplift.models.neural.embeddings import CategoricalEmbedding, TokenEmbedding
 from uplift.models.neural.loss import LossSpace
 from uplift.models.neural.network import ChainNetwork, ChainOutput
+from uplift.models.neural.numeric_embeddings import NumericKind
+from uplift.models.neural.numeric_embeddings import numeric_embedding as make_numeric_embedding
 from uplift.models.neural.value import HEADS, ValueLoss
 
 
@@ -54,6 +61,20 @@ class EcupNetwork(ChainNetwork):
         same E~ and task gates. 1 is the paper.
     tenet, taenet, tau_units, stop_gradient, share_tower, share_gates : bool or int
         The paper is True, True, 2, True, True, False; everything else is an ablation.
+    numeric_embedding : {"affine", "piecewise", "periodic"}
+        The paper is "affine"; see :mod:`uplift.models.neural.numeric_embeddings`.
+    bins : int
+        Bins per field of "piecewise", frequencies of "periodic".
+    edges : sequence of Tensor
+        Knots of every numeric field, for "piecewise".
+    arm_attributes : Tensor [K, 2], optional
+        Amount and threshold of the treated arms, from which E^tr is then made; None, the paper, is a table by id.
+    arm_deviations : bool
+        Whether each arm has a vector of its own beside what its attributes say.
+    tau_heads : int
+        Attention heads in the treatment-aware units; divides `attention_dim`.
+    extra_fields : ExtraFields, optional
+        Makes further fields of E^x from inputs of its own, such as a customer's history.
     generator : torch.Generator
         Source of the initial weights. The global random state is not touched.
 
@@ -100,10 +121,17 @@ class EcupNetwork(ChainNetwork):
         share_tower: bool,
         share_gates: bool,
         members: int = 1,
+        numeric_embedding: NumericKind = "affine",
+        bins: int = 1,
+        edges: Sequence[Tensor] = (),
+        arm_attributes: Tensor | None = None,
+        arm_deviations: bool = False,
+        tau_heads: int = 1,
+        extra_fields: ExtraFields | None = None,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        fields = numeric_fields + len(cardinalities)
+        fields = numeric_fields + len(cardinalities) + (0 if extra_fields is None else extra_fields.fields)
         tasks = stages + (value is not None)
         self.stages = stages
         self.loss_space = loss_space
@@ -112,12 +140,26 @@ class EcupNetwork(ChainNetwork):
         self.fields = fields
         self.embedding_dim = embedding_dim
         self.numeric = (
-            NumericEmbedding(numeric_fields, embedding_dim, generator=generator) if numeric_fields else None
+            make_numeric_embedding(
+                numeric_embedding,
+                fields=numeric_fields,
+                dim=embedding_dim,
+                bins=bins,
+                edges=edges,
+                generator=generator,
+            )
+            if numeric_fields
+            else None
         )
         self.categorical = (
             CategoricalEmbedding(cardinalities, embedding_dim, generator=generator) if cardinalities else None
         )
-        self.treatment = TokenEmbedding(arms, embedding_dim, generator=generator)
+        self.extra_fields = extra_fields
+        self.treatment: TokenEmbedding | ArmEmbedding | FixedArms = (
+            TokenEmbedding(arms, embedding_dim, generator=generator)
+            if arm_attributes is None
+            else ArmEmbedding(arm_attributes, embedding_dim, deviations=arm_deviations, generator=generator)
+        )
         self.tenet = (
             TENet(
                 units=tau_units,
@@ -125,6 +167,7 @@ class EcupNetwork(ChainNetwork):
                 dim=embedding_dim,
                 attention_dim=attention_dim,
                 bit_level=bit_level,
+                heads=tau_heads,
                 generator=generator,
             )
             if tenet
@@ -149,7 +192,11 @@ class EcupNetwork(ChainNetwork):
         self.tower: Tower
         if members == 1:
             self.tower = Tower(
-                inputs=inputs, widths=hidden, tasks=tasks, share=share_tower, generator=generator
+                inputs=inputs,
+                widths=hidden,
+                tasks=tasks,
+                share=share_tower,
+                generator=generator,
             )
         else:
             self.tower = SharedTower(
@@ -163,13 +210,18 @@ class EcupNetwork(ChainNetwork):
         self.heads = StageHeads(hidden[-1], stages, members=members, generator=generator)
         self.value = None if value is None else HEADS[value](hidden[-1], members=members, generator=generator)
 
-    def embed(self, numeric: Tensor, categorical: Tensor) -> Tensor:
-        """E^x [batch, f, d] from numeric [batch, p] (z-scored, NaN = missing) and categorical codes [batch, q]."""
+    def embed(self, numeric: Tensor, categorical: Tensor, extra: Sequence[Tensor] = ()) -> Tensor:
+        """E^x [batch, f, d] from numeric [batch, p] (z-scored, NaN = missing) and categorical codes [batch, q].
+
+        The fields that :attr:`extra_fields` makes of `extra` come last.
+        """
         parts = []
         if self.numeric is not None:
             parts.append(self.numeric(numeric))
         if self.categorical is not None:
             parts.append(self.categorical(categorical))
+        if self.extra_fields is not None:
+            parts.append(self.extra_fields(*extra))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def outcomes(self, tokens: Tensor) -> ChainOutput:
@@ -187,7 +239,16 @@ class EcupNetwork(ChainNetwork):
         """Size of E~ for all arms and members."""
         return self.arms * (self.fields + 1) * self.embedding_dim * self.members
 
-    def forward(self, numeric: Tensor, categorical: Tensor, treatment: Tensor) -> ChainOutput:
+    def for_arms(self, table: Tensor) -> EcupNetwork:
+        """This network for other arms, given by E^tr [arm, d], control first; all other weights are shared."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "treatment": FixedArms(table)}
+        other.arms = len(table)
+        return other
+
+    def forward(
+        self, numeric: Tensor, categorical: Tensor, treatment: Tensor, extra: Sequence[Tensor] = ()
+    ) -> ChainOutput:
         """Outcomes under one arm per row, usually the one it received.
 
         Parameters
@@ -198,20 +259,22 @@ class EcupNetwork(ChainNetwork):
             Codes.
         treatment : Tensor [batch] integer
             Arm codes, 0 = control.
+        extra : sequence of Tensor [batch, ...]
+            Inputs of :attr:`extra_fields`, if there are any.
         """
-        fields = self.embed(numeric, categorical)
+        fields = self.embed(numeric, categorical, extra)
         treated = self.treatment(treatment)
         if self.tenet is None:
             return self.outcomes(append_treatment(fields, treated))
         return self.outcomes(self.tenet(fields, treated))
 
-    def all_arms(self, numeric: Tensor, categorical: Tensor) -> ChainOutput:
+    def all_arms(self, numeric: Tensor, categorical: Tensor, extra: Sequence[Tensor] = ()) -> ChainOutput:
         """Outcomes under every arm: logits [batch, arm, stage], value [batch, arm, k].
 
         E^x and the self-attentions do not depend on the treatment: they are computed once per row, and only
         the gate, TAENet and the tower run per arm. Equals K + 1 calls of :meth:`forward` up to rounding.
         """
-        fields = self.embed(numeric, categorical)
+        fields = self.embed(numeric, categorical, extra)
         arms = self.treatment.table
         adapted = fields.unsqueeze(1)
         if self.tenet is not None:

@@ -36,6 +36,9 @@ class TreatmentAwareUnit(nn.Module):
         Size of queries, keys and values, d_a.
     bit_level : {"d", "f*d"}
         Whether E^bit is one vector for all fields, or one per field ("bit-level" could mean either).
+    heads : int
+        Attention heads, H; divides `attention_dim`. 1 in the formulas above; more of them split Q, K and V into
+        H parts with a softmax each, at scale sqrt(d_a / H), which W_P joins.
     generator : torch.Generator
         Source of the initial weights.
 
@@ -52,9 +55,17 @@ class TreatmentAwareUnit(nn.Module):
     """
 
     def __init__(
-        self, *, fields: int, dim: int, attention_dim: int, bit_level: BitLevel, generator: torch.Generator
+        self,
+        *,
+        fields: int,
+        dim: int,
+        attention_dim: int,
+        bit_level: BitLevel,
+        heads: int = 1,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
+        self.heads = heads
         self.query = uniform(dim, attention_dim, fan_in=dim, generator=generator)
         self.key = uniform(dim, attention_dim, fan_in=dim, generator=generator)
         self.value = uniform(dim, attention_dim, fan_in=dim, generator=generator)
@@ -68,8 +79,23 @@ class TreatmentAwareUnit(nn.Module):
         ``Q K' = E^x (W_Q W_K') E^x'`` and ``A V W_P = (A E^x)(W_V W_P)``: the small products are formed once
         per batch, which halves the work and changes rounding only.
         """
+        if self.heads > 1:
+            return self._attend_in_heads(fields)
         query = fields @ ((self.query @ self.key.t()) / math.sqrt(self.query.shape[1]))
         return mix(query, fields) @ (self.value @ self.project)
+
+    def _attend_in_heads(self, fields: Tensor) -> Tensor:
+        """As :meth:`attend`, with the products formed per head; their sum is what W_P makes of the joined heads."""
+        size = self.query.shape[1] // self.heads
+        query, key, value = (
+            weight.unflatten(1, (self.heads, size)).transpose(0, 1)
+            for weight in (self.query, self.key, self.value)
+        )  # each [H, d, d_a / H]
+        into = query @ key.transpose(1, 2) / math.sqrt(size)
+        out = value @ self.project.unflatten(0, (self.heads, size))
+        tokens = fields.unsqueeze(1)  # [batch, 1, f, d] against [H, d, d]
+        mixed = torch.softmax((tokens @ into) @ tokens.transpose(2, 3), dim=-1) @ tokens
+        return torch.einsum("bhfd,hde->bfe", mixed, out)
 
     def bit(self, treatment: Tensor) -> Tensor:
         """E^bit [..., 1 or f, d] from E^tr [..., d]: the treatment information extractor (eq. 12)."""
@@ -103,7 +129,7 @@ class TENet(nn.Module):
     ----------
     units : {1, 2}
         2 is the paper. 1 is an ablation: the same unit gives E^TAU and W_b.
-    fields, dim, attention_dim, bit_level, generator
+    fields, dim, attention_dim, bit_level, heads, generator
         See :class:`TreatmentAwareUnit`.
 
     Shape
@@ -126,12 +152,18 @@ class TENet(nn.Module):
         dim: int,
         attention_dim: int,
         bit_level: BitLevel,
+        heads: int = 1,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.units = nn.ModuleList(
             TreatmentAwareUnit(
-                fields=fields, dim=dim, attention_dim=attention_dim, bit_level=bit_level, generator=generator
+                fields=fields,
+                dim=dim,
+                attention_dim=attention_dim,
+                bit_level=bit_level,
+                heads=heads,
+                generator=generator,
             )
             for _ in range(units)
         )

@@ -20,6 +20,9 @@ class NumericEmbedding(nn.Module):
     missing state ``m_j`` starts at zero: a field that was never missing in training and is missing later is
     read as its training mean, because the fields are z-scored.
 
+    A boolean is a number here: 0 and 1 are two points on a line, which can lie anywhere, so the map gives it two free
+    states and the missing one, as a table of three rows would.
+
     Parameters
     ----------
     fields : int

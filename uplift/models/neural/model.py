@@ -22,6 +22,7 @@ from uplift.errors import ModelError
 from uplift.features import FeatureSchema
 from uplift.io.atomic import make_ordinary
 from uplift.models.base import ModelWarning, UpliftModel
+from uplift.models.duplicates import first_of_each
 from uplift.models.neural.checkpoint import Checkpoint
 from uplift.models.neural.device import Precision, resolve_device
 from uplift.models.neural.distributed import Team, joined
@@ -45,7 +46,14 @@ from uplift.models.neural.ensemble import (
 from uplift.models.neural.loss import LossSpace
 from uplift.models.neural.network import ChainNetwork
 from uplift.models.neural.progress import TrainingProgress
-from uplift.models.neural.rows import Rows, check_value, choose_value_loss, feature_tensors, load_rows
+from uplift.models.neural.rows import (
+    Normalise,
+    Rows,
+    check_value,
+    choose_value_loss,
+    feature_tensors,
+    load_rows,
+)
 from uplift.models.neural.schedule import Schedule
 from uplift.models.neural.selection import Criterion
 from uplift.models.neural.sources import ResidentRows
@@ -82,6 +90,16 @@ class NeuralModel(UpliftModel):
         stage are positive, else squared error. The value per assigned unit is P(last stage) E[value | last stage].
         A value on a row that did not reach the last stage is ignored, with a warning, and refused when these are
         more than 1 % of all values.
+    hash_buckets : int
+        Number of codes, >= 0, among which a hash spreads the rare and unseen categories of a feature; 0 (the
+        default) gives them one embedding together, which more rows train. See
+        :meth:`uplift.features.FeatureSchema.fit`.
+    normalise : {"zscore", "none"}
+        Whether numeric features are standardised on the training rows, or taken as they are (for data that are
+        scaled already).
+    deduplicate : bool
+        Drop training rows that repeat features, arm and outcomes of another exactly, as some published comparisons
+        do. It distorts rates: not for decisions.
     learning_rate : float
         Step size of Adam. Paper of ECUP: 1e-4, 1e-3 or 1e-2.
     schedule : {"constant", "cosine"}
@@ -171,6 +189,9 @@ class NeuralModel(UpliftModel):
         "stage_weights": OrNone(Each(Number(0))),
         "value_weight": Number(0),
         "value_loss": Choice("auto", *get_args(ValueLoss)),
+        "hash_buckets": Whole(0, 2**20),
+        "normalise": Choice(*get_args(Normalise)),
+        "deduplicate": Flag(),
         "learning_rate": Number(0, open_low=True),
         "schedule": Choice(*get_args(Schedule)),
         "warmup_steps": Whole(0),
@@ -200,6 +221,9 @@ class NeuralModel(UpliftModel):
     stage_weights: Sequence[float] | None = None
     value_weight: float = 1.0
     value_loss: Literal["auto", "lognormal", "mse"] = "auto"
+    hash_buckets: int = 0
+    normalise: Normalise = "zscore"
+    deduplicate: bool = False
     learning_rate: float = 1e-3
     schedule: Schedule = "constant"
     warmup_steps: int = 0
@@ -250,6 +274,9 @@ class NeuralModel(UpliftModel):
                 f"ensemble='seeds'."
             )
 
+    def _learn_arms(self, campaign: Campaign) -> None:
+        """Note what the network is to know about the arms; called before :meth:`_build`."""
+
     # ---------------------------------------------------------------- fit
 
     def fit(
@@ -282,7 +309,13 @@ class NeuralModel(UpliftModel):
             See :meth:`UpliftModel.fit`; or the checkpoint is damaged or belongs to another fit.
         """
         self._checkpoint_folder = checkpoint
+        self.check_params()
+        if self.deduplicate:
+            campaign = campaign.take(first_of_each(campaign))
         return super().fit(campaign, validation=validation)
+
+    def _fit_schema(self, campaign: Campaign) -> FeatureSchema:
+        return FeatureSchema.fit(campaign, hash_buckets=self.hash_buckets)
 
     @fixed_threads()
     def _fit(self, campaign: Campaign, validation: Campaign | None) -> None:
@@ -291,6 +324,7 @@ class NeuralModel(UpliftModel):
                 f"model {self.name!r}: stage_weights has {len(self.stage_weights)} entries for the {len(campaign.chain)} "
                 f"stages {' -> '.join(campaign.chain)}; give one per binary stage."
             )
+        self._learn_arms(campaign)
         team = Team.from_environment()
         device = resolve_device(self.device, local_rank=team.local_rank)
         checkpoints = self._open_checkpoints(campaign, validation)
@@ -317,8 +351,10 @@ class NeuralModel(UpliftModel):
             found = row_weights(validation, clip=self.propensity_clip)
             held_weights = None if found is None else found.values
         self._check_team(team, campaign.n_rows)
-        rows = load_rows(campaign, self.schema_, weights=weights, device=device)
-        held = load_rows(validation, self.schema_, weights=held_weights, device=device)
+        rows = load_rows(campaign, self.schema_, weights=weights, device=device, normalise=self.normalise)
+        held = load_rows(
+            validation, self.schema_, weights=held_weights, device=device, normalise=self.normalise
+        )
         if self.criterion == "qini":
             check_validation(held, arms=self.arms_, stage=campaign.chain[-1])
 
@@ -463,11 +499,15 @@ class NeuralModel(UpliftModel):
 
     # ---------------------------------------------------------------- predict
 
+    def _networks_for(self, campaign: Campaign) -> list[ChainNetwork]:
+        """The fitted networks, for the arms of `campaign`."""
+        return self.networks_
+
     @fixed_threads()
     def _predict(self, campaign: Campaign) -> Effects:
         device = resolve_device(self.device)
-        networks = [network.to(device) for network in self.networks_]
-        numeric, categorical = feature_tensors(campaign, self.schema_)
+        networks = [network.to(device) for network in self._networks_for(campaign)]
+        numeric, categorical = feature_tensors(campaign, self.schema_, normalise=self.normalise)
         members = sum(network.members for network in networks)
         if members == 1:
             with torch.inference_mode():
@@ -493,9 +533,9 @@ class NeuralModel(UpliftModel):
         """
         self._check_matches(campaign)
         device = resolve_device(self.device)
-        numeric, categorical = feature_tensors(campaign, self.schema_)
+        numeric, categorical = feature_tensors(campaign, self.schema_, normalise=self.normalise)
         found = []
-        for network in self.networks_:
+        for network in self._networks_for(campaign):
             with torch.inference_mode():
                 mu = network.to(device).mu(score(network.to(device), numeric, categorical, device)).cpu()
             members = mu.unbind(2) if network.members > 1 else [mu]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from uplift.campaign import Campaign
     from uplift.features import FeatureSchema
 
+Normalise = Literal["zscore", "none"]
+
 STRAY = 0.01
 """Share of values without the last stage that are ignored; above it, as in ``uplift check``, they are an error."""
 
@@ -28,7 +30,7 @@ class Rows:
     Attributes
     ----------
     numeric : Tensor [row, p] float32
-        z-scored, NaN = missing.
+        z-scored (unless told otherwise), NaN = missing.
     categorical : Tensor [row, q] int32
         Codes.
     treatment : Tensor [row] int64
@@ -63,8 +65,13 @@ class Rows:
         )
 
 
-def feature_tensors(campaign: Campaign, schema: FeatureSchema) -> tuple[Tensor, Tensor]:
+def feature_tensors(
+    campaign: Campaign, schema: FeatureSchema, *, normalise: Normalise = "zscore"
+) -> tuple[Tensor, Tensor]:
     """Numeric features z-scored on the training statistics of `schema`, and category codes; on the CPU.
+
+    With ``normalise="none"`` numbers stay as they are. A number that was never missing in training and is missing now
+    has no trained state, and is then the training mean, as it is with z-scores.
 
     Raises
     ------
@@ -74,8 +81,22 @@ def feature_tensors(campaign: Campaign, schema: FeatureSchema) -> tuple[Tensor, 
     encoded = schema.encode(campaign)
     for column, field in zip(encoded.numeric.T, schema.numeric, strict=True):
         # One column at a time and in place: the whole matrix in float64 would be three times the campaign.
-        column[:] = (column.astype(np.float64) - field.mean) / field.std
+        if normalise == "zscore":
+            column[:] = (column.astype(np.float64) - field.mean) / field.std
+        elif not field.has_missing:
+            column[np.isnan(column)] = field.mean
     return torch.from_numpy(encoded.numeric), torch.from_numpy(encoded.categorical)
+
+
+def bin_edges(schema: FeatureSchema, *, normalise: Normalise = "zscore") -> list[Tensor]:
+    """Edges of every numeric field of `schema`, on the scale of :func:`feature_tensors`, rising."""
+    edges = []
+    for field in schema.numeric:
+        known = np.array(field.edges)
+        if normalise == "zscore":
+            known = (known - field.mean) / field.std
+        edges.append(torch.from_numpy(np.unique(known.astype(np.float32))))
+    return edges
 
 
 def check_value(campaign: Campaign) -> int:
@@ -134,10 +155,15 @@ def choose_value_loss(wanted: str, campaigns: Sequence[Campaign], *, model: str)
 
 
 def load_rows(
-    campaign: Campaign, schema: FeatureSchema, *, weights: np.ndarray | None, device: torch.device
+    campaign: Campaign,
+    schema: FeatureSchema,
+    *,
+    weights: np.ndarray | None,
+    device: torch.device,
+    normalise: Normalise = "zscore",
 ) -> Rows:
     """All rows of `campaign` on `device`, with row `weights` [row]; values without the last stage become 0."""
-    numeric, categorical = feature_tensors(campaign, schema)
+    numeric, categorical = feature_tensors(campaign, schema, normalise=normalise)
     outcomes = campaign.outcomes
     value = None
     if campaign.has_value:
