@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from uplift.arms import VALUE_STAGE
 from uplift.campaign import Campaign
 from uplift.effects import Effects
 from uplift.errors import ModelError
@@ -46,6 +47,9 @@ from uplift.models.neural.value import ValueLoss
 from uplift.models.parameters import SEED, Choice, Each, Flag, Number, OrNone, Rule, Text, Whole
 from uplift.models.row_weights import row_weights
 from uplift.splitting import held_out_mask
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -119,7 +123,7 @@ class NeuralModel(UpliftModel):
     network_ : ChainNetwork
         The fitted network.
     history_ : list of dict
-        One entry per epoch; see :func:`uplift.models.neural.engine.train`.
+        One entry per epoch; see :func:`uplift.models.neural.engine.train`, and :meth:`plot_training`.
     value_loss_ : {"lognormal", "mse"} or None
         How the value was learned.
 
@@ -353,6 +357,20 @@ class NeuralModel(UpliftModel):
             precision=self.precision,
             compile=self.compile,
         )
+
+    def plot_training(self) -> go.Figure:
+        """Training and validation loss and validation Qini per epoch, and which epoch was kept.
+
+        Raises
+        ------
+        ModelError
+            Not fitted.
+        """
+        from uplift.reporting.figures import training_figure
+
+        self._check_fitted()
+        last = [stage for stage in self.stages_ if stage != VALUE_STAGE][-1]
+        return training_figure(self.history_, name=self.name, criterion=self.criterion, stage=last)
 
     # ---------------------------------------------------------------- predict
 
