@@ -22,6 +22,19 @@ ARGUMENTS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 WIDTHS = (1400, 390)
+MISPLACED = """(selector) => { const bad = [], texts = ["", 2, 3].flatMap((n) => ["x", "y"].flatMap((axis) =>
+      [`.${axis}${n}title`, `.${axis}${n}tick text`])).join(", ") + ", .legendtext";
+    for (const plot of document.querySelectorAll(selector)) {
+    const frame = plot.getBoundingClientRect();
+    const boxes = [...plot.querySelectorAll(texts)]
+      .map((el) => [el.textContent, el.getBoundingClientRect()]).filter(([, b]) => b.width > 0);
+    for (const [text, b] of boxes) if (b.left < frame.left - 2 || b.right > frame.right + 2 || b.bottom > frame.bottom + 2) bad.push(plot.id + " outside: " + text);
+    for (let i = 0; i < boxes.length; i++) for (let j = 0; j < i; j++) {
+      const [a, b] = [boxes[i][1], boxes[j][1]];
+      const x = Math.min(a.right, b.right) - Math.max(a.left, b.left), y = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (x > 2 && y > 3) bad.push(plot.id + ": " + boxes[i][0] + " on " + boxes[j][0]);
+    } } return bad; }"""
+"""Texts of figures that lie on another text or outside their figure."""
 
 
 class Opened:
@@ -131,19 +144,7 @@ def test_page_never_scrolls_sideways(opened: Opened) -> None:
 
 
 def test_no_text_in_a_figure_lies_on_another_or_outside(opened: Opened) -> None:
-    found = opened.page.evaluate(
-        """() => { const bad = []; for (const plot of document.querySelectorAll("[data-figure]")) {
-        const frame = plot.getBoundingClientRect();
-        const boxes = [...plot.querySelectorAll(".xtitle, .ytitle, .x2title, .y2title, .xtick text, .ytick text, .legendtext")]
-          .map((el) => [el.textContent, el.getBoundingClientRect()]).filter(([, b]) => b.width > 0);
-        for (const [text, b] of boxes) if (b.left < frame.left - 2 || b.right > frame.right + 2 || b.bottom > frame.bottom + 2) bad.push(plot.id + " outside: " + text);
-        for (let i = 0; i < boxes.length; i++) for (let j = 0; j < i; j++) {
-          const [a, b] = [boxes[i][1], boxes[j][1]];
-          const x = Math.min(a.right, b.right) - Math.max(a.left, b.left), y = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-          if (x > 2 && y > 3) bad.push(plot.id + ": " + boxes[i][0] + " on " + boxes[j][0]);
-        } } return bad; }"""
-    )
-    assert found == []
+    assert opened.page.evaluate(MISPLACED, "[data-figure]") == []
 
 
 def test_selects_change_table_curve_and_tenths_to_the_numbers_of_the_evaluation(
@@ -415,16 +416,6 @@ def test_results_without_intervals_are_drawn_without_complaint(
     page.close()
 
 
-OVERLAPS = """(selector) => { const bad = []; for (const plot of document.querySelectorAll(selector)) {
-    const boxes = [...plot.querySelectorAll("[class$=title], [class$=tick] text, .legendtext")]
-      .map((el) => [el.textContent, el.getBoundingClientRect()]).filter(([, b]) => b.width > 0);
-    for (let i = 0; i < boxes.length; i++) for (let j = 0; j < i; j++) {
-      const [a, b] = [boxes[i][1], boxes[j][1]];
-      const x = Math.min(a.right, b.right) - Math.max(a.left, b.left), y = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-      if (x > 2 && y > 3) bad.push(plot.id + ": " + boxes[i][0] + " on " + boxes[j][0]);
-    } } return bad; }"""
-
-
 @pytest.mark.parametrize("hostile", [False, True])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_training_is_drawn_when_it_is_opened(
@@ -451,7 +442,7 @@ def test_training_is_drawn_when_it_is_opened(
         np.testing.assert_array_equal(trace(page, f"figure-training-{number}", "validation loss"), first)
         boxes.nth(number).locator("details > summary").click()
         assert page.locator(f"#table-training-{number}").is_visible()
-    assert page.evaluate(OVERLAPS, "details.training [data-figure]") == []
+    assert page.evaluate(MISPLACED, "details.training [data-figure]") == []
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     page.emulate_media(color_scheme="dark")
     boxes.first.locator("> summary").press("Enter")
