@@ -123,3 +123,53 @@ def without_intervals(case: Case) -> Case:
     measured = {**(case.plan.policy_value or {}), "low": None, "high": None, "se": None}
     measured["arms"] = {arm: {**part, "se": float("nan")} for arm, part in measured["arms"].items()}
     return replace(case, evaluation=bare, plan=case.plan.with_policy_value(measured))
+
+
+def history(
+    losses: list[float],
+    qinis: list[float] | None = None,
+    *,
+    kept: int | None = None,
+    member: int | None = None,
+) -> list[dict[str, Any]]:
+    """A training history with these validation losses; kept is the epoch (from 1) with the lowest unless given."""
+    best = 1 + int(np.argmin(losses)) if kept is None else kept
+    return [
+        {
+            **({} if member is None else {"member": member}),
+            "epoch": number, "loss": 1.05 * losses[0] - 0.01 * number, "validation_loss": loss,
+            "validation_qini": 0.001 * number if qinis is None else qinis[number - 1], "kept": number == best,
+            "seconds": 2.0, "rows_per_second": 12_345.0,
+        }
+        for number, loss in enumerate(losses, start=1)
+    ]  # fmt: skip
+
+
+FALL_AND_RISE = [0.9, 0.8, 0.75, 0.76, 0.78]
+FALLING = [0.9, 0.8, 0.7, 0.62, 0.55]
+
+
+def with_training(case: Case) -> Case:
+    """The same case, whose run has histories: of a network by Qini, of an ensemble, and of one by the last stage."""
+    first, second = case.evaluation.models[:2]
+    members = [
+        history([loss + 0.02 * member for loss in losses], member=member)
+        for member, losses in enumerate(
+            (FALL_AND_RISE, [*FALLING, 0.5], [0.8, 0.7, 0.71, 0.72], [0.7, 0.9, 0.8])
+        )
+    ]
+    params = {"max_epochs": 5, "patience": 2}
+    run = {
+        **case.run,
+        "training": {
+            first: history(FALL_AND_RISE, [0.001, 0.004, 0.003, None, -0.001], kept=2),
+            second: [entry for member in members for entry in member],
+            "tarnet": history(FALLING),
+        },
+        "models": {
+            first: {**params, "criterion": "qini"},
+            second: {**params, "max_epochs": 6, "criterion": "loss"},
+            "tarnet": {**params, "criterion": "last"},
+        },
+    }
+    return replace(case, run=run)

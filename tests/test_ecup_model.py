@@ -316,6 +316,17 @@ def test_history_tells_the_best_epoch_and_patience_ends_training(small: Campaign
     assert all(entry["rows_per_second"] > 0 for entry in model.history_)
 
 
+def test_the_plot_of_the_training_is_that_of_its_history(fitted: ECUP) -> None:
+    figure = fitted.plot_training()
+    loss = next(trace for trace in figure.data if trace.name == "validation loss")
+    kept = next(trace for trace in figure.data if trace.name == "kept epoch")
+    assert list(loss.y) == [entry["validation_loss"] for entry in fitted.history_]
+    assert list(kept.x) == [entry["epoch"] for entry in fitted.history_ if entry["kept"]]
+    assert "conversion" in figure.layout.title.subtitle.text
+    with pytest.raises(ModelError, match="not fitted"):
+        ECUP().plot_training()
+
+
 def test_kept_weights_are_those_of_the_best_epoch(small: Campaign) -> None:
     train, held = small.split(test=0.3, seed=0)
     knobs = QUICK | {"criterion": "loss", "learning_rate": 0.02}

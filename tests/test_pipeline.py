@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from uplift import Campaign, Effects, run, simulate
+from uplift.models.ecup import ECUP
 from uplift.run_folder import RunFolder
 from uplift.run_report import report_run
 
@@ -109,6 +111,9 @@ def test_the_run_folder_is_the_contract(simulated: tuple[Path, Path]) -> None:
     described = json.loads((out / "run.json").read_text())
     for key in ("config", "seed", "versions", "data_fingerprint", "timings", "peak_memory_mb"):
         assert described[key] is not None
+    # Models that learn in epochs are recorded with their history.
+    assert described["training"] == {"ecup": ECUP.load(out / "models" / "ecup").history_}
+    assert [entry["epoch"] for entry in described["training"]["ecup"]] == [1, 2]
 
 
 def test_allocated_customers_are_within_holdout_and_budget(simulated: tuple[Path, Path]) -> None:
@@ -143,6 +148,17 @@ def test_the_report_can_be_drawn_again_from_the_files(simulated: tuple[Path, Pat
     again = report_run(out, tmp_path / "again.html")
     first = (out / "report.html").read_text(encoding="utf-8")
     assert abs(len(again.read_text(encoding="utf-8")) - len(first)) < 0.02 * len(first)
+    assert 'data-figure="training-0"' in first
+    assert 'data-figure="training-0"' in again.read_text(encoding="utf-8")
+
+
+def test_a_run_without_histories_still_has_a_report(simulated: tuple[Path, Path], tmp_path: Path) -> None:
+    _, out = simulated
+    old = shutil.copytree(out, tmp_path / "old")
+    described = json.loads((old / "run.json").read_text())
+    del described["training"]
+    (old / "run.json").write_text(json.dumps(described))
+    assert "How the networks were trained" not in report_run(old).read_text(encoding="utf-8")
 
 
 def test_the_same_seed_gives_the_same_metrics_and_allocation(

@@ -17,7 +17,17 @@ import plotly.graph_objects as go
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reporting_case import HOSTILE, MARGIN, Case, make_case, without_intervals
+from reporting_case import (
+    FALL_AND_RISE,
+    FALLING,
+    HOSTILE,
+    MARGIN,
+    Case,
+    history,
+    make_case,
+    with_training,
+    without_intervals,
+)
 
 from uplift.allocation import allocate
 from uplift.campaign import Campaign
@@ -33,6 +43,8 @@ from uplift.reporting import (
     qini_figure,
     report,
     scores_figure,
+    training,
+    training_figure,
     uplift_figure,
 )
 from uplift.reporting import numbers as shown
@@ -671,6 +683,140 @@ def test_a_ranking_without_intervals_is_not_said_to_beat_a_random_order(case: Ca
     assert "above zero" not in said.why
     assert "no interval" in said.note
     assert all("nan" not in n.text + n.note for n in plan_numbers(bare.plan))
+
+
+# -------------------------------------------------------------------- training
+
+
+def test_the_training_figure_shows_every_epoch_and_marks_the_kept_one() -> None:
+    epochs = history(FALL_AND_RISE, [0.001, 0.004, 0.003, None, -0.001], kept=2)
+    figure = training_figure(epochs, name="ecup", stage="conversion")
+    lines = {trace.name: trace for trace in figure.data if "lines" in trace.mode}
+    for name, key in (
+        ("training loss", "loss"), ("validation loss", "validation_loss"), ("validation Qini", "validation_qini"),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(lines[name].x, [1, 2, 3, 4, 5])
+        np.testing.assert_array_equal(
+            np.array(lines[name].y, float), np.array([e[key] for e in epochs], float)
+        )
+    kept = [trace for trace in figure.data if trace.name == "kept epoch"]
+    assert [(trace.x[0], trace.y[0], trace.yaxis) for trace in kept] == [(2, 0.8, "y"), (2, 0.004, "y2")]
+    assert lines["training loss"].yaxis == lines["validation loss"].yaxis == "y"
+    assert sum(trace.showlegend is not False for trace in figure.data) == 4
+
+
+def test_an_ensemble_is_a_light_line_per_network_with_its_own_kept_epoch() -> None:
+    members = [history([loss + at for loss in FALL_AND_RISE], member=at, kept=at + 1) for at in range(4)]
+    # The order of the entries does not matter.
+    figure = training_figure([entry for member in members for entry in member][::-1], name="ecup")
+    lines = [trace for trace in figure.data if trace.name == "validation loss"]
+    assert [list(line.y) for line in lines] == [[e["validation_loss"] for e in member] for member in members]
+    assert all(line.opacity < 1 and line.line.width < 2 for line in lines)
+    kept = next(trace for trace in figure.data if trace.name == "kept epoch")
+    assert list(kept.x) == [1, 2, 3, 4]
+    assert list(kept.y) == [member[at]["validation_loss"] for at, member in enumerate(members)]
+    assert [trace.showlegend for trace in lines] == [True, False, False, False]
+
+
+def test_losses_of_different_things_do_not_share_an_axis() -> None:
+    figure = training_figure(history(FALLING), name="ecup", criterion="last")
+    axes = {trace.name: trace.yaxis for trace in figure.data if "lines" in trace.mode}
+    assert axes == {"training loss": "y", "validation loss": "y2", "validation Qini": "y3"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        [], "x", [{"epoch": 1}], [1], history(FALLING)[:-1], [*history(FALLING), *history(FALLING)],
+        [{**history(FALLING)[-1], "loss": HOSTILE}], [{**history(FALLING)[-1], "loss": None}],
+    ],
+)  # fmt: skip
+def test_what_is_no_training_history_is_refused_in_one_sentence(case: Case, damage: Any) -> None:
+    with pytest.raises(UpliftError, match="the training history of 'ecup'"):
+        training_figure(damage, name="ecup")
+    with pytest.raises(UpliftError, match="the training history of 'ecup'"):
+        render(case.campaign, case.evaluation, run={"training": {"ecup": damage or [{}]}})
+    with pytest.raises(UpliftError, match="must map model names"):
+        render(case.campaign, case.evaluation, run={"training": [1]})
+
+
+def _concerns(epochs: list[dict[str, Any]], **params: Any) -> list[str]:
+    return [concern.sentence for concern in training.concerns(training.networks(epochs, name="m"), params)]
+
+
+def test_training_that_stopped_while_the_loss_fell_is_said_to_be_short() -> None:
+    (said,) = _concerns(history(FALLING), max_epochs=5, criterion="loss")
+    assert (
+        said
+        == "Training stopped at max_epochs = 5 while the validation loss was still falling: more epochs may help."
+    )
+    assert _concerns(history(FALLING), max_epochs=6) == []  # patience, or the Qini, ended it
+    assert _concerns(history(FALLING)) == []  # nobody knows
+    assert _concerns(history(FALL_AND_RISE), max_epochs=5) == []
+    # A schedule that ends with tiny steps ends at the lowest loss, which is no sign that more would help.
+    assert _concerns(history([0.9, 0.7, 0.6, 0.5501, 0.55]), max_epochs=5) == []
+    assert _concerns(history([0.9, 0.7, 0.6, 0.56, 0.55]), max_epochs=5) != []
+    (said,) = _concerns(history([0.9]), max_epochs=1)
+    assert "Only one epoch was allowed" in said
+
+
+def test_a_first_epoch_that_nothing_improved_on_is_named() -> None:
+    (said,) = _concerns(history([0.5, 0.6, 0.7]), max_epochs=9, criterion="loss")
+    assert said.startswith("The first epoch was kept: none of the later ones did better")
+    (said,) = _concerns(history([0.9, 0.8, 0.85], kept=1), max_epochs=9, criterion="qini")
+    assert "for its Qini, although the validation loss was lowest in epoch 2" in said
+    members = [history([0.5, 0.6], member=0), history([0.6, 0.5], member=1)]
+    (said,) = _concerns([entry for member in members for entry in member], max_epochs=9)
+    assert said.startswith("1 of 2 networks kept the first epoch")
+
+
+def test_the_sentence_on_training_says_epochs_the_kept_one_its_reason_and_the_speed() -> None:
+    params = {"max_epochs": 20, "patience": 2, "criterion": "loss"}
+    one = training.networks(history(FALL_AND_RISE), name="m")
+    assert training.sentences(one, params) == (
+        "The network learned for 5 epochs (at most 20) and stopped after 2 without progress. Epoch 3 was kept: it has the "
+        "lowest loss on the validation rows. Training ran at about 12,000 rows per second."
+    )
+    assert "one standard error" in training.sentences(one, {**params, "criterion": "qini"})
+    assert "as many as max_epochs allows" in training.sentences(one, {**params, "max_epochs": 5})
+    assert training.sentences(one, {}).startswith("The network learned for 5 epochs. Epoch 3 was kept. ")
+    two = training.networks([*history(FALL_AND_RISE, member=0), *history(FALLING, member=1)], name="m")
+    assert training.summary(two) == "2 networks of 5 epochs, epochs 3 to 5 kept"
+    assert "Epochs 3 to 5 were kept, in each network the one with the lowest loss" in training.sentences(
+        two, params
+    )
+
+
+def test_the_page_shows_every_training_and_keeps_the_long_history_out_of_the_facts(
+    case: Case, page: str
+) -> None:
+    assert "How the networks were trained" not in page
+    assert not [key for key in embedded(page)["figures"] if key.startswith("training")]
+    run = with_training(case).run
+    trained = render(case.campaign, case.evaluation, case.plan, checks=case.checks, run=run)
+    found, data = read(trained), embedded(trained)["figures"]
+    assert len(found.ids) == len(set(found.ids))
+    for number, (name, epochs) in enumerate(run["training"].items()):
+        assert f"Training of {name}" == data[f"training-{number}"]["title"]
+        assert len(data[f"training-{number}"]["alt"]) > 100
+        cells = [row for row in found.cells[f"table-training-{number}"] if "data-value" in row[0]]
+        assert [float(row[2]["data-value"]) for row in cells] == [e["validation_loss"] for e in epochs]
+    text = " ".join(found.text)
+    assert "more epochs may help" in text
+    assert "2 · 6" in text
+    facts = re.search(r'<dl class="facts" id="run">(.*?)</dl>', trained, re.DOTALL)
+    assert facts
+    assert "training" not in facts[1]
+    assert "rows_per_second" not in trained
+
+
+def test_hostile_names_stay_text_in_the_training() -> None:
+    case = with_training(make_case(rows=1_500, hostile=True))
+    page = render(case.campaign, case.evaluation, case.plan, checks=case.checks, run=case.run)
+    assert "<script>alert" not in page
+    assert HOSTILE in " ".join(read(page).text)
+    figure = training_figure(history(FALLING), name=HOSTILE, stage=HOSTILE)
+    assert "<" not in figure.layout.title.text + figure.layout.title.subtitle.text
 
 
 # -------------------------------------------------------------------- numbers and names

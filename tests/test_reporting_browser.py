@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reporting_case import Case, make_case, without_intervals
+from reporting_case import Case, make_case, with_training, without_intervals
 
 from uplift.reporting import report
 
@@ -22,6 +22,19 @@ ARGUMENTS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 WIDTHS = (1400, 390)
+MISPLACED = """(selector) => { const bad = [], texts = ["", 2, 3].flatMap((n) => ["x", "y"].flatMap((axis) =>
+      [`.${axis}${n}title`, `.${axis}${n}tick text`])).join(", ") + ", .legendtext";
+    for (const plot of document.querySelectorAll(selector)) {
+    const frame = plot.getBoundingClientRect();
+    const boxes = [...plot.querySelectorAll(texts)]
+      .map((el) => [el.textContent, el.getBoundingClientRect()]).filter(([, b]) => b.width > 0);
+    for (const [text, b] of boxes) if (b.left < frame.left - 2 || b.right > frame.right + 2 || b.bottom > frame.bottom + 2) bad.push(plot.id + " outside: " + text);
+    for (let i = 0; i < boxes.length; i++) for (let j = 0; j < i; j++) {
+      const [a, b] = [boxes[i][1], boxes[j][1]];
+      const x = Math.min(a.right, b.right) - Math.max(a.left, b.left), y = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (x > 2 && y > 3) bad.push(plot.id + ": " + boxes[i][0] + " on " + boxes[j][0]);
+    } } return bad; }"""
+"""Texts of figures that lie on another text or outside their figure."""
 
 
 class Opened:
@@ -131,19 +144,7 @@ def test_page_never_scrolls_sideways(opened: Opened) -> None:
 
 
 def test_no_text_in_a_figure_lies_on_another_or_outside(opened: Opened) -> None:
-    found = opened.page.evaluate(
-        """() => { const bad = []; for (const plot of document.querySelectorAll("[data-figure]")) {
-        const frame = plot.getBoundingClientRect();
-        const boxes = [...plot.querySelectorAll(".xtitle, .ytitle, .x2title, .y2title, .xtick text, .ytick text, .legendtext")]
-          .map((el) => [el.textContent, el.getBoundingClientRect()]).filter(([, b]) => b.width > 0);
-        for (const [text, b] of boxes) if (b.left < frame.left - 2 || b.right > frame.right + 2 || b.bottom > frame.bottom + 2) bad.push(plot.id + " outside: " + text);
-        for (let i = 0; i < boxes.length; i++) for (let j = 0; j < i; j++) {
-          const [a, b] = [boxes[i][1], boxes[j][1]];
-          const x = Math.min(a.right, b.right) - Math.max(a.left, b.left), y = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-          if (x > 2 && y > 3) bad.push(plot.id + ": " + boxes[i][0] + " on " + boxes[j][0]);
-        } } return bad; }"""
-    )
-    assert found == []
+    assert opened.page.evaluate(MISPLACED, "[data-figure]") == []
 
 
 def test_selects_change_table_curve_and_tenths_to_the_numbers_of_the_evaluation(
@@ -412,4 +413,58 @@ def test_results_without_intervals_are_drawn_without_complaint(
     assert min(drawn(page).values()) > 0
     assert not re.search(r"\b(NaN|null|undefined)\b", page.inner_text("body"))
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.close()
+
+
+@pytest.mark.parametrize("hostile", [False, True])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_training_is_drawn_when_it_is_opened(
+    browser: Any, tmp_path: Path, width: int, *, hostile: bool
+) -> None:
+    case = with_training(make_case(rows=2_000, hostile=hostile))
+    file = report(tmp_path, case.campaign, case.evaluation, case.plan, checks=case.checks, run=case.run)
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    opened = Opened(page).goto(file)
+    boxes = page.locator("details.training")
+    assert boxes.count() == 3
+    assert page.locator("details.training .main-svg").count() == 0
+    for number in range(3):
+        boxes.nth(number).locator("> summary").press("Enter")
+        page.wait_for_selector(f"#figure-training-{number} .main-svg")
+    page.wait_for_timeout(300)
+    assert min(drawn(page).values()) > 0
+    for number, epochs in enumerate(case.run["training"].values()):
+        plot = page.locator(f"#figure-training-{number}")
+        room, box = plot.locator("xpath=..").bounding_box(), plot.locator(".main-svg").first.bounding_box()
+        assert 0.85 * room["width"] < box["width"] <= room["width"]
+        assert len(plot.get_attribute("aria-label")) > 100
+        first = [entry["validation_loss"] for entry in epochs if entry.get("member", 0) == 0]
+        np.testing.assert_array_equal(trace(page, f"figure-training-{number}", "validation loss"), first)
+        boxes.nth(number).locator("details > summary").click()
+        assert page.locator(f"#table-training-{number}").is_visible()
+    assert page.evaluate(MISPLACED, "details.training [data-figure]") == []
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.emulate_media(color_scheme="dark")
+    boxes.first.locator("> summary").press("Enter")
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": width + 300, "height": 900})
+    page.wait_for_timeout(300)
+    assert opened.complaints == []
+    assert page.evaluate("document.querySelectorAll('main img, main script').length") == 0
+    page.close()
+
+
+def test_a_training_that_is_closed_is_printed(browser: Any, tmp_path: Path) -> None:
+    case = with_training(make_case(rows=2_000))
+    file = report(tmp_path, case.campaign, case.evaluation, case.plan, checks=case.checks, run=case.run)
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    opened = Opened(page).goto(file)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    page.wait_for_timeout(300)
+    assert min(drawn(page).values()) > 0
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.wait_for_timeout(300)
+    assert not page.evaluate("[...document.querySelectorAll('details')].some((d) => d.open)")
+    assert opened.complaints == []
     page.close()

@@ -380,6 +380,9 @@ def _describe_run(work: _Work, scored: Campaign, chosen: str, reason: str) -> di
         "rows": {"all": work.campaign.n_rows, "test": work.test.n_rows, "scored": scored.n_rows},
         "data_fingerprint": work.data_fingerprint,
         "models": {name: _plain(model.get_params()) for name, model in work.models.items()},
+        "training": {
+            name: _plain(model.history_) for name, model in work.models.items() if hasattr(model, "history_")
+        },
         "simulated": (work.config.folder / "simulation.json").is_file(),
         "decide_stage": work.stage,
         "chosen_model": chosen,

@@ -53,6 +53,9 @@ class UpliftModel(ABC):
     fingerprint_ : str
         SHA-256 of what went into the fit: model, parameters, training data. The same inputs give the same
         decision ids.
+    history_ : list of dict
+        Only of models that learn in epochs: one entry per epoch, plain JSON types. A run records it and the report plots
+        it (:func:`uplift.reporting.training_figure`).
     """
 
     name: ClassVar[str]

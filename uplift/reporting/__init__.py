@@ -11,6 +11,7 @@ from uplift.reporting.figures import (
     funnel_figure,
     qini_figure,
     scores_figure,
+    training_figure,
     uplift_figure,
 )
 from uplift.reporting.page import report
@@ -25,5 +26,6 @@ __all__ = [
     "qini_figure",
     "report",
     "scores_figure",
+    "training_figure",
     "uplift_figure",
 ]

@@ -25,6 +25,7 @@ from uplift.reporting.plan_words import certificate_sentences, plan_sentences, u
 from uplift.reporting.soundness import check_list, light
 from uplift.reporting.tables import Table
 from uplift.reporting.theme import template
+from uplift.reporting.trained import trained_models
 from uplift.reporting.verdict import on_rows, verdict
 
 FILE_NAME = "report.html"
@@ -62,6 +63,8 @@ def report(
         else; passwords are masked and folders cut off. Read for the verdict are ``decide_stage``,
         ``chosen_model``, ``chosen_because``, ``config["decide"]["margin"]``, ``rows["all"]``,
         ``campaign["rows_per_arm"]``, ``campaign["value"]`` (the value column's name), ``notes``, and ``simulated``, which marks the data as simulated.
+        ``training`` maps model names to their ``history_``, which is drawn; ``models[NAME]`` says by which
+        ``criterion``, ``max_epochs`` and ``patience`` it came about.
     title : str, optional
         Default: the campaign's name.
     overwrite : bool
@@ -77,7 +80,7 @@ def report(
     OutputError
         The file exists and `overwrite` is off, or it cannot be written.
     UpliftError
-        The evaluation or the plan does not belong to the campaign.
+        The evaluation or the plan does not belong to the campaign, or a training history cannot be read.
     """
     target = Path(path)
     if target.suffix.lower() not in (".html", ".htm"):
@@ -123,6 +126,8 @@ def _content(
     best = [m for m in (chosen.model,) if m in evaluation.models]
     drawn = pictures.experiment_pictures(evaluation, entries, names)
     drawn |= pictures.model_pictures(evaluation, best, names)
+    trained = trained_models(run, evaluation, names)
+    drawn |= {one.key: one.figure for one in trained}
     found = None
     if plan is not None:
         drawn |= pictures.plan_pictures(plan, names)
@@ -155,6 +160,7 @@ def _content(
         "chain_tables": _chain_tables(evaluation, chosen.stage, names),
         "scores_table": facts.scores_table(evaluation, chosen.model, chosen.role, shown, names),
         "shown_arms": shown,
+        "trained": trained,
         "start": start,
         "plan_sentences": plan_sentences(plan, chosen, names) if plan is not None else [],
         "certificate_sentences": certificate_sentences(plan) if plan is not None else [],

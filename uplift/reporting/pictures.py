@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from uplift.reporting.facts import strongest
 from uplift.reporting.names import Names
 from uplift.reporting.numbers import MONEY, RELATIVE, effect_unit, metric_unit, rate_unit, whole
 from uplift.reporting.soundness import balance_rows
+from uplift.reporting.training import Network, training_alt
 
 BYTES_PER_CURVE = 12_000
 """About what one model adds to the file per stage and arm: two curves with bands, tenths and a score."""
@@ -126,6 +128,19 @@ def plan_pictures(plan: Allocation, names: Names) -> dict[str, dict[str, Any]]:
             figures.allocation_figure(plan, names=names), f"Customers per arm. {arms}."
         ),
     }
+
+
+def training_picture(
+    history: Sequence[Mapping[str, Any]],
+    members: Sequence[Network],
+    *,
+    name: str,
+    criterion: str | None,
+    stage: str,
+) -> dict[str, Any]:
+    """One model's training history."""
+    drawn = figures.training_figure(history, name=name, criterion=criterion, stage=stage)
+    return figure_spec(drawn, training_alt(members, name=name, stage=stage))
 
 
 def _funnel_alt(evaluation: Evaluation, names: Names) -> str:

@@ -41,7 +41,7 @@ def public(content: Any, key: str = "") -> Any:
 
 BLOCKS = {"config": "Configuration", "models": "Parameters of the models", "campaign": "Campaign"}
 """Long entries, shown as JSON that opens on demand."""
-ELSEWHERE = {"schema_version", "notes"}
+ELSEWHERE = {"schema_version", "notes", "training"}
 
 
 def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:

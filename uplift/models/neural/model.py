@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from uplift.arms import VALUE_STAGE
 from uplift.campaign import Campaign
 from uplift.effects import Effects
 from uplift.errors import ModelError
@@ -64,6 +65,7 @@ from uplift.models.row_weights import row_weights
 from uplift.splitting import held_out_mask
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
     import pyarrow as pa
 
 WEIGHTS_FILE = "model.safetensors"
@@ -165,8 +167,8 @@ class NeuralModel(UpliftModel):
     network_ : ChainNetwork
         The first of them.
     history_ : list of dict
-        One entry per network and epoch; see :func:`uplift.models.neural.engine.train`. ``"member"`` is the number of
-        the network, from 0.
+        One entry per network and epoch; see :func:`uplift.models.neural.engine.train`, and :meth:`plot_training`.
+        ``"member"`` is the number of the network, from 0.
     value_loss_ : {"lognormal", "mse"} or None
         How the value was learned.
 
@@ -496,6 +498,20 @@ class NeuralModel(UpliftModel):
             precision=self.precision,
             compile=self.compile,
         )
+
+    def plot_training(self) -> go.Figure:
+        """Training and validation loss and validation Qini per epoch, and which epoch was kept.
+
+        Raises
+        ------
+        ModelError
+            Not fitted.
+        """
+        from uplift.reporting.figures import training_figure
+
+        self._check_fitted()
+        last = [stage for stage in self.stages_ if stage != VALUE_STAGE][-1]
+        return training_figure(self.history_, name=self.name, criterion=self.criterion, stage=last)
 
     # ---------------------------------------------------------------- predict
 

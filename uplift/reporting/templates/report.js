@@ -73,7 +73,8 @@
 
   function draw(plot) {
     const spec = data.figures[keyOf(plot)];
-    if (!spec) return;
+    // What is closed has no width: it is drawn when it is opened.
+    if (!spec || plot.closest("details:not([open])")) return;
     const box = plot.closest("figure");
     box.querySelector("[data-figure-title]").textContent = spec.title;
     box.querySelector("[data-figure-subtitle]").textContent = spec.subtitle;
@@ -91,6 +92,9 @@
   }
 
   const drawAll = () => plots.forEach(draw);
+  for (const box of all("details")) {
+    box.addEventListener("toggle", () => box.open && plots.filter((plot) => box.contains(plot)).forEach(draw));
+  }
   const drawWith = (name) => plots.filter((plot) => plot.dataset.figure.includes("{" + name + "}")).forEach(draw);
 
   // ---------------------------------------------------------------- tables
