@@ -150,11 +150,11 @@ def known(rows: int, seed: int) -> tuple[Campaign, np.ndarray]:
 
 @pytest.mark.parametrize("loss_space", ["entire", "conditional", "independent"])
 def test_effects_of_opposite_sign_are_found_at_every_stage(loss_space: str) -> None:
-    train, _ = known(12_000, 0)
+    train, _ = known(8_000, 0)
     audience, truth = known(4000, 1)
-    model = TARNet(
-        device="cpu", batch_size=256, max_epochs=10, loss_space=loss_space, learning_rate=3e-3
-    ).fit(train)
+    model = TARNet(device="cpu", batch_size=256, max_epochs=6, loss_space=loss_space, learning_rate=3e-3).fit(
+        train
+    )
     effects = model.predict(audience)
     true_tau = truth - truth[:, :1]
     for stage in range(2):

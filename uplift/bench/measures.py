@@ -11,7 +11,6 @@ from uplift.bench.data import Sample
 from uplift.campaign import Campaign
 from uplift.effects import Effects
 
-
 BISECTIONS = 16
 """Steps to the budget at which a plan's true cost is right: to 1e-4 of it."""
 
@@ -46,14 +45,15 @@ class Measure:
 
 MEASURES = (
     Measure("pehe", "PEHE", "less", 4, headline=True),
-    Measure("qini_share", "Qini / oracle's", "more", 3, headline=True),
-    Measure("plan_value", "plan / oracle's", "more", 3, headline=True),
+    Measure("qini_share", "Qini share", "more", 3, headline=True),
+    Measure("plan_value", "plan share", "more", 3, headline=True),
     Measure("qini_per_capita", "Qini x 1000", "more", 2, scale=1000.0, headline=True),
     Measure("correlation", "correlation", "more", 3),
     Measure("ate_error", "ATE error", "less", 4),
     Measure("log_loss", "log loss", "less", 5),
-    Measure("plan_cost", "plan's cost / budget", "", 3),
+    Measure("plan_cost", "plan cost", "", 3),
     Measure("seconds", "seconds", "less", 1),
+    Measure("cpu_seconds", "CPU seconds", "less", 1),
     Measure("peak_mib", "peak MiB", "less", 0),
 )
 

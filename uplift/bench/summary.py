@@ -102,30 +102,26 @@ def tables(numbers: pd.DataFrame, suite: Suite, data: str, *, headline: bool) ->
         if measure.headline == headline
         for stage in dict.fromkeys(ours.loc[ours["measure"] == measure.id, "stage"])
     ]
-    fitted = set(ours["variant"])
-    names = [variant.name for variant in suite.variants if variant.name in fitted]
-    heads = [f"{measure.title} {stage}".strip() for measure, stage in columns]
-    levels, changes = [], []
-    for name in names:
+    fitted = [variant.name for variant in suite.variants if variant.name in set(ours["variant"])]
+    heads = ["variant", *(f"{measure.title} {stage}".strip() for measure, stage in columns), "seeds"]
+
+    def row(name: str) -> list[str]:
         here = wide.loc[name]
-        levels.append(
-            [name, *(_cell(m, *mean_and_spread(here[m.id, stage])) for m, stage in columns), str(len(here))]
+        cells = (_cell(measure, *mean_and_spread(here[measure.id, stage])) for measure, stage in columns)
+        return [name, *cells, str(len(here))]
+
+    def change(name: str) -> list[str]:
+        here, base = wide.loc[name], wide.loc[suite.base]
+        pairs = (
+            paired_difference(here[measure.id, stage], base[measure.id, stage]) for measure, stage in columns
         )
-        if suite.base in fitted and name != suite.base:
-            base = wide.loc[suite.base]
-            pairs = [paired_difference(here[m.id, stage], base[m.id, stage]) for m, stage in columns]
-            shared = len(here.index.intersection(base.index))
-            changes.append(
-                [
-                    name,
-                    *(_cell(m, *pair, sign="+") for (m, _), pair in zip(columns, pairs, strict=True)),
-                    str(shared),
-                ]
-            )
-    found = [Table(f"{data}: mean (standard deviation over seeds)", ["variant", *heads, "seeds"], levels)]
-    if changes:
+        cells = (_cell(measure, *pair, sign="+") for (measure, _), pair in zip(columns, pairs, strict=True))
+        return [name, *cells, str(len(here.index.intersection(base.index)))]
+
+    found = [Table(f"{data}: mean (standard deviation over seeds)", heads, [row(name) for name in fitted])]
+    if suite.base in fitted and len(fitted) > 1:
         title = f"{data}: difference from {suite.base} (standard error, paired by seed)"
-        found.append(Table(title, ["variant", *heads, "seeds"], changes))
+        found.append(Table(title, heads, [change(name) for name in fitted if name != suite.base]))
     return found
 
 
@@ -137,19 +133,27 @@ def write_results(folder: BenchFolder, suite: Suite, numbers: pd.DataFrame, *, r
     parts = [
         f"# {suite.title}",
         f"`uplift bench {suite.name}`, {rows:,} training rows. Less is better: {directions['less']}. More is better: {directions['more']}. "
-        f"PEHE, Qini, correlation and errors are means over arms, in the entire space.",
+        f"All are per assigned customer and means over arms; test rows are fresh. Qini share: true Qini of the ranking by predicted "
+        f"uplift over that of the ranking by true uplift. Plan share: true value of a plan that really costs the budget, over the "
+        f"oracle's. Plan cost: true cost of the plan before its budget is corrected for that, over the budget.",
     ]
-    for data in dict.fromkeys(numbers["data"]):
+    for data in fitted_data(numbers):
         for headline in (True, False):
             parts.extend(table.markdown() for table in tables(numbers, suite, data, headline=headline))
     failures = failed(numbers)
     if failures:
         parts.append("### Failed fits\n\n" + "\n".join(f"- {line}" for line in failures))
-    titles = "\n".join(f"- `{variant.name}`: {variant.title}" for variant in suite.variants)
+    shown = set(numbers["variant"])
+    titles = "\n".join(f"- `{one.name}`: {one.title}" for one in suite.variants if one.name in shown)
     return [
         folder.path / RESULTS_PARQUET,
         write_text(folder.path / RESULTS_MD, "\n\n".join([*parts, "### Variants", titles]) + "\n"),
     ]
+
+
+def fitted_data(numbers: pd.DataFrame) -> list[str]:
+    """Data sets on which a fit went well, in order."""
+    return list(dict.fromkeys(numbers.loc[numbers["error"] == "", "data"]))
 
 
 def failed(numbers: pd.DataFrame) -> list[str]:

@@ -83,7 +83,7 @@ def _sources(suite: Suite, data: str) -> list[str]:
 
 
 def _conclude(suite: Suite, folder: BenchFolder, records: list[Record], rows: int) -> None:
-    from uplift.bench.summary import failed, tables, tidy, write_results
+    from uplift.bench.summary import failed, fitted_data, tables, tidy, write_results
     from uplift.errors import UpliftError
 
     numbers = tidy(records)
@@ -91,7 +91,7 @@ def _conclude(suite: Suite, folder: BenchFolder, records: list[Record], rows: in
     if len(failures) == len(records):
         raise UpliftError(f"none of the {len(records)} fits went well; the first: {failures[0]}")
     files = write_results(folder, suite, numbers, rows=rows)
-    for data in dict.fromkeys(numbers["data"]):
+    for data in fitted_data(numbers):
         for one in tables(numbers, suite, data, headline=True):
             say("")
             say(table(one.title, one.columns, one.rows, right=tuple(one.columns[1:])))
