@@ -31,7 +31,7 @@ class ModelCard:
         Name in campaign files and results.
     title : str
         One line.
-    family : {"ecup", "classical", "reference"}
+    family : {"ecup", "deep", "classical", "reference"}
     arms : str
         How it handles several arms.
     stages : str
@@ -54,7 +54,7 @@ class ModelCard:
 
     name: str
     title: str
-    family: Literal["ecup", "classical", "reference"]
+    family: Literal["ecup", "deep", "classical", "reference"]
     arms: str
     stages: str
     value: str
@@ -83,6 +83,7 @@ _MODULES = {"scikit-uplift": "sklift"}
 
 _CLASSES = {
     "ecup": ("uplift.models.ecup", "ECUP"),
+    "tarnet": ("uplift.models.deep.tarnet", "TARNet"),
     "lightgbm_s": ("uplift.models.classical.lightgbm_models", "LightGBMS"),
     "lightgbm_t": ("uplift.models.classical.lightgbm_models", "LightGBMT"),
     "sklift_two_models": ("uplift.models.classical.sklift_models", "TwoModels"),
@@ -108,6 +109,20 @@ _CARDS = (
         intervals="with members > 1: an ensemble of networks, or of towers in one network",
         source="Huang et al., WWW 2024 Companion, doi 10.1145/3589335.3648320",
         cost="minutes on a CPU, less on a GPU",
+        library="torch",
+    ),
+    ModelCard(
+        name="tarnet",
+        title="Shared representation with one network head per arm",
+        family="deep",
+        arms="all at once, a hypothesis network each",
+        stages="the whole chain at once",
+        value="its mean after the last stage: lognormal where all values are positive, else squared error",
+        propensity="row weights from sampling weights, propensities and strata, clipped",
+        gpu=True,
+        intervals="with members > 1: an ensemble of networks",
+        source="Shalit, Johansson, Sontag, ICML 2017",
+        cost="a minute on a CPU, less on a GPU",
         library="torch",
     ),
     ModelCard(
@@ -228,7 +243,7 @@ MODEL_NAMES = tuple(card.name for card in _CARDS)
 
 
 def list_models() -> list[ModelCard]:
-    """Cards of all models: ECUP, then the classical ones, then the references."""
+    """Cards of all models: ECUP, the other networks, the classical ones, then the references."""
     return list(_CARDS)
 
 
