@@ -24,6 +24,7 @@ _PUBLIC = {
     "Allocation": "uplift.allocation",
     "Arm": "uplift.arms",
     "Campaign": "uplift.campaign",
+    "CampaignStream": "uplift.campaign_stream",
     "CostRule": "uplift.arms",
     "ECUP": "uplift.models.ecup",
     "Effects": "uplift.effects",
