@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Protocol
 
 import torch
@@ -24,7 +24,7 @@ class RowSource(Protocol):
 
     def epoch(
         self, generator: torch.Generator, batch_size: int, shard: tuple[int, int] = (0, 1)
-    ) -> Iterator[Rows]:
+    ) -> Generator[Rows, None, None]:
         """Every row once, in batches of nearly equal size, at most `batch_size`, in an order drawn from `generator`.
 
         Parameters
@@ -90,7 +90,7 @@ class ResidentRows:
 
     def epoch(
         self, generator: torch.Generator, batch_size: int, shard: tuple[int, int] = (0, 1)
-    ) -> Iterator[Rows]:
+    ) -> Generator[Rows, None, None]:
         number, count = shard
         order = torch.randperm(len(self.rows), generator=generator, device=self.device)
         for index in order.tensor_split(batches_of(len(order), batch_size)):
