@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from conftest import ROLES, toy_frame
 
 from uplift import Campaign, CampaignStream, Effects, make_model
+from uplift.cli import main
 from uplift.errors import ModelError, UpliftError
 from uplift.features import FeatureSchema
 from uplift.models.ecup import ECUP
@@ -405,3 +407,35 @@ def test_an_error_comes_after_the_items_before_it() -> None:
     assert next(taken) == 1
     with pytest.raises(ValueError, match="broken"):
         next(taken)
+
+
+def test_the_command_line_fits_and_scores_from_disk(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["uplift", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        return int(stopped.value.code or 0)
+
+    (tmp_path / "campaign.toml").write_text(
+        f'[campaign]\ndata = "{log}"\nunit = "customer"\ntreatment = "coupon"\ncontrol = "none"\n'
+        'chain = ["click", "buy"]\nvalue = "spend"\nexclude = ["region", "e", "w"]\n'
+        "[models]\necup = { embedding_dim = 4, hidden = [8], gate_hidden = 8, max_epochs = 1 }\n"
+    )
+    campaign, model = str(tmp_path / "campaign.toml"), str(tmp_path / "model")
+    assert call("fit", campaign, "--stream", "--out", model) == 0
+    for name, options in (("disk", ["--stream"]), ("memory", [])):
+        assert call("predict", model, campaign, "--out", str(tmp_path / f"{name}.parquet"), *options) == 0
+    disk, memory = (Effects.read_parquet(tmp_path / f"{name}.parquet") for name in ("disk", "memory"))
+    assert disk.units.equals(memory.units)
+    assert np.allclose(disk.mu_all, memory.mu_all, rtol=1e-5, atol=1e-7)
+    others = toy_frame(50, seed=8).drop(columns=["coupon", "click", "buy", "spend"])
+    others.to_parquet(tmp_path / "others.parquet")
+    scored = tmp_path / "scored.parquet"
+    options = ["--stream", "--data", str(tmp_path / "others.parquet"), "--out", str(scored)]
+    assert call("predict", model, campaign, *options) == 0
+    assert Effects.read_parquet(scored).units.to_pylist() == others["customer"].tolist()
+    assert call("fit", campaign, "-m", "lightgbm_t", "--stream", "--out", str(tmp_path / "trees")) == 2
+    assert "needs the whole campaign in memory" in capsys.readouterr().err
+    assert not (tmp_path / "trees").exists()

@@ -46,7 +46,7 @@ class TableDigest:
             buffers = _plain_buffers(part[name])
             digests += [hashlib.sha256() for _ in buffers[len(digests) :]]
             for digest, buffer in zip(digests, buffers, strict=True):
-                digest.update(np.ascontiguousarray(buffer))
+                digest.update(np.ascontiguousarray(buffer).data)
 
     def hexdigest(self) -> str:
         """64 hexadecimal digits."""
