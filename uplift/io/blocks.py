@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -58,12 +59,15 @@ class TableBlocks:
         Columns of every block that is read, with one type each.
     blocks : tuple of Block
         In the order of the rows.
+    block_rows : int
+        Most rows of a block.
     """
 
     files: tuple[Path, ...]
     layouts: tuple[FileLayout, ...]
     schema: pa.Schema
     blocks: tuple[Block, ...]
+    block_rows: int
 
     @classmethod
     def open(cls, source: Source, *, block_rows: int = BLOCK_ROWS) -> TableBlocks:
@@ -88,7 +92,7 @@ class TableBlocks:
                 raise CampaignError(
                     f"{file}: column {repeated[0]!r} appears more than once; rename or drop the duplicates."
                 )
-        return cls(files, layouts, pa.schema([]), tuple(_plan(layouts, block_rows)))
+        return cls(files, layouts, pa.schema([]), tuple(_plan(layouts, block_rows)), block_rows)
 
     @property
     def names(self) -> list[str]:
@@ -99,6 +103,11 @@ class TableBlocks:
     def n_rows(self) -> int:
         """Number of rows of all files."""
         return sum(block.rows for block in self.blocks)
+
+    def layout(self) -> str:
+        """SHA-256 of how the rows are cut into blocks: what the order of training rows depends on."""
+        cuts = ";".join(f"{block.run}:{block.rows}" for block in self.blocks)
+        return hashlib.sha256(cuts.encode()).hexdigest()
 
     def select(self, names: Iterable[str]) -> TableBlocks:
         """The same rows with these columns, each of one type over all files.
@@ -191,11 +200,11 @@ def _plan(layouts: Sequence[FileLayout], block_rows: int) -> Iterator[Block]:
     first, run = 0, itertools.count()
     for file, layout in enumerate(layouts):
         pending: list[int] = []
+        held = 0
         for group, rows in enumerate(layout.group_rows):
-            if pending and sum(layout.group_rows[g] for g in pending) + rows > block_rows:
-                held = sum(layout.group_rows[g] for g in pending)
+            if pending and held + rows > block_rows:
                 yield Block(file, tuple(pending), 0, held, first, next(run))
-                first, pending = first + held, []
+                first, pending, held = first + held, [], 0
             if rows > block_rows:
                 number = next(run)
                 for offset in range(0, rows, block_rows):
@@ -204,8 +213,8 @@ def _plan(layouts: Sequence[FileLayout], block_rows: int) -> Iterator[Block]:
                     first += size
             elif rows:
                 pending.append(group)
+                held += rows
         if pending:
-            held = sum(layout.group_rows[g] for g in pending)
             yield Block(file, tuple(pending), 0, held, first, next(run))
             first += held
 

@@ -184,6 +184,8 @@ class UpliftModel(ABC):
             "params": json.loads(json.dumps(self.get_params(), default=str)),
             "data": campaign.fingerprint(),
         }
+        if isinstance(campaign, CampaignStream):
+            inputs["blocks"] = campaign.tables.layout()
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
     @abstractmethod

@@ -106,7 +106,7 @@ class StreamedRows:
         statistics: RoleStatistics | None = None,
     ) -> None:
         self.stream = stream
-        self.buffer_rows = buffer_rows or BUFFER_BLOCKS * max(b.rows for b in stream.tables.blocks)
+        self.buffer_rows = buffer_rows or BUFFER_BLOCKS * stream.tables.block_rows
         self._encode, self._weigh, self._device = encode, weigh, device
         self._statistics = statistics
         self._codes: list[Tensor] | None = None
