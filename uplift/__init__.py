@@ -24,6 +24,7 @@ _PUBLIC = {
     "Allocation": "uplift.allocation",
     "Arm": "uplift.arms",
     "Campaign": "uplift.campaign",
+    "CampaignStream": "uplift.campaign_stream",
     "CostRule": "uplift.arms",
     "ECUP": "uplift.models.ecup",
     "Effects": "uplift.effects",
@@ -47,6 +48,7 @@ __all__ = [
     "Allocation",
     "Arm",
     "Campaign",
+    "CampaignStream",
     "CostRule",
     "ECUP",
     "Effects",
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from uplift.allocation import Allocation, allocate, allocate_arrays
     from uplift.arms import Arm, CostRule
     from uplift.campaign import Campaign
+    from uplift.campaign_stream import CampaignStream
     from uplift.checks import check
     from uplift.datasets import load_dataset
     from uplift.effects import Effects

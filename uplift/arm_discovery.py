@@ -28,6 +28,12 @@ def arm_text(value: str | int | float | bool) -> str:
 
 
 def find_arms(column: pa.ChunkedArray, roles: Roles) -> list[str]:
+    """Names of the arms in a treatment column, control first."""
+    return order_arms(arm_words(column, roles), roles)
+
+
+def arm_words(column: pa.ChunkedArray, roles: Roles) -> set[str]:
+    """Texts that a treatment column, or a part of it, holds."""
     if pa.types.is_nested(column.type) or columns.is_time(column):
         raise CampaignError(
             f"treatment column {roles.treatment!r} holds {column.type}; it must be text, numbers or booleans."
@@ -46,7 +52,18 @@ def find_arms(column: pa.ChunkedArray, roles: Roles) -> list[str]:
     encoded = columns.labels(column)
     present = np.unique(encoded.indices.to_numpy(zero_copy_only=False))
     words = encoded.dictionary.to_pylist()
-    names = sorted((words[index] for index in present), key=natural_key)
+    return {words[index] for index in present}
+
+
+def order_arms(words: set[str], roles: Roles) -> list[str]:
+    """Control first, then the other arms in natural order.
+
+    Raises
+    ------
+    CampaignError
+        No control, nothing but control, or so many values that they cannot be arms.
+    """
+    names = sorted(words, key=natural_key)
     if roles.control not in names:
         raise CampaignError(
             f"the control arm {roles.control!r} is not in column {roles.treatment!r}; {did_you_mean(roles.control, names)}"

@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 
 from uplift import columns, splitting
 from uplift.arm_discovery import arm_text, declare_arms, described_arms, find_arms
-from uplift.arms import SEND, VALUE_STAGE, Arm, CostRule
+from uplift.arms import Arm
+from uplift.campaign_shape import CampaignShape
 from uplift.errors import CampaignError, did_you_mean
 from uplift.io.tables import Source, from_pandas, join_names, read_database, read_table
-from uplift.roles import UNIT, Roles, check_names, text_columns
+from uplift.roles import Roles, check_names, text_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Campaign:
+class Campaign(CampaignShape):
     """A randomised campaign: one row per assignment, with roles, arms and outcomes.
 
     Use the constructors: :meth:`from_frame`, :meth:`from_table`, :meth:`from_parquet`, :meth:`from_csv`,
@@ -97,26 +98,27 @@ class Campaign:
             A column is missing, plays two parts, or holds values its role does not allow; the control or a
             declared arm has no rows; the table is empty.
         """
-        roles = Roles(
+        roles = Roles.of(
             treatment=treatment,
             control=arm_text(control),
-            chain=(chain,) if isinstance(chain, str) else tuple(chain),
+            chain=chain,
             unit=unit,
             value=value,
             propensity=propensity,
-            strata=(strata,) if isinstance(strata, str) else tuple(strata),
+            strata=strata,
             time=time,
             weight=weight,
-            features=None if features is None else tuple(features),
-            exclude=tuple(exclude),
-            categorical=None if categorical is None else tuple(categorical),
+            features=features,
+            exclude=exclude,
+            categorical=categorical,
         )
         check_names(table.column_names, roles)
         if table.num_rows == 0:
             raise CampaignError("the campaign has no rows; check the file or the query.")
         found = find_arms(table[treatment], roles)
         campaign = cls(table, roles, declare_arms(found, roles, arms or {}), name, np.arange(table.num_rows))
-        campaign._validate()
+        campaign.check_rows()
+        campaign.check_costs()
         return campaign
 
     @classmethod
@@ -168,78 +170,11 @@ class Campaign:
         return self.table.num_rows
 
     @property
-    def chain(self) -> tuple[str, ...]:
-        """The binary stages, in order."""
-        return self.roles.chain
-
-    @property
-    def has_value(self) -> bool:
-        """Whether a value follows the last stage."""
-        return self.roles.value is not None
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The stage axis of effects: the chain, then ``"value"`` when there is one."""
-        return self.chain + ((VALUE_STAGE,) if self.has_value else ())
-
-    @property
-    def control(self) -> str:
-        """Name of the control arm."""
-        return self.roles.control
-
-    @property
-    def arm_names(self) -> tuple[str, ...]:
-        """Names of the arms, control first."""
-        return tuple(arm.name for arm in self.arms)
-
-    @property
-    def costs(self) -> dict[str, CostRule]:
-        """Cost rule of every arm that has one."""
-        return {arm.name: arm.cost for arm in self.arms if arm.cost is not None}
-
-    @property
-    def planned_shares(self) -> dict[str, float] | None:
-        """Planned share of every arm, or None when the arms carry none."""
-        shares = {arm.name: arm.share for arm in self.arms if arm.share is not None}
-        return shares or None
-
-    @property
-    def unit_column(self) -> str:
-        """Name of the unit column in output files."""
-        return self.roles.unit or UNIT
-
-    @property
     def has_outcomes(self) -> bool:
         """False for an audience that is only to be scored."""
         return self.roles.treatment in self.table.column_names and all(
             s in self.table.column_names for s in self.chain
         )
-
-    def stage_index(self, stage: str) -> int:
-        """Position of a stage on the stage axis; the value column's own name means ``"value"``.
-
-        Raises
-        ------
-        CampaignError
-            Unknown stage.
-        """
-        if stage in self.stages:
-            return self.stages.index(stage)
-        if self.has_value and stage == self.roles.value:
-            return len(self.stages) - 1
-        raise CampaignError(f"unknown stage {stage!r}; {did_you_mean(stage, self.stages)}")
-
-    def arm_index(self, arm: str) -> int:
-        """Position of an arm on the arm axis (control is 0).
-
-        Raises
-        ------
-        CampaignError
-            Unknown arm.
-        """
-        if str(arm) in self.arm_names:
-            return self.arm_names.index(str(arm))
-        raise CampaignError(f"unknown arm {str(arm)!r}; {did_you_mean(str(arm), self.arm_names)}")
 
     # ---------------------------------------------------------------- arrays
 
@@ -360,10 +295,7 @@ class Campaign:
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
         """Columns to learn from, in table order (or as listed)."""
-        if self.roles.features is not None:
-            return self.roles.features
-        taken = set(self.roles.named()) | set(self.roles.exclude)
-        return tuple(name for name in self.table.column_names if name not in taken)
+        return self.roles.feature_names(self.table.column_names)
 
     @cached_property
     def categorical_features(self) -> tuple[str, ...]:
@@ -467,7 +399,7 @@ class Campaign:
             row_numbers=np.arange(table.num_rows),
             arms=self.arms if arms is None else (self.arms[0], *described_arms(arms, roles)),
         )
-        audience._check_costs()
+        audience.check_costs()
         audience._check_units()
         audience._check_features()
         for name in set(self.numeric_features) - set(audience.numeric_features):
@@ -486,11 +418,7 @@ class Campaign:
         """SHA-256 of the columns in use, whatever files they came from."""
         from uplift.io.fingerprint import table_fingerprint
 
-        used = [
-            name
-            for name in self.table.column_names
-            if name in set(self.roles.named()) | set(self.feature_names) | set(self.roles.strata)
-        ]
+        used = [name for name in self.table.column_names if name in self.roles.used(self.feature_names)]
         return table_fingerprint(self.table.select(used))
 
     def summary(self) -> dict[str, Any]:
@@ -517,19 +445,19 @@ class Campaign:
 
     # ---------------------------------------------------------------- validation
 
-    def _validate(self) -> None:
-        """Touch every role once, so that bad input is refused at the door."""
-        self._check_units()
-        _ = (self.arm_codes, self.outcomes, self.propensity, self.weights, self.stratum_codes, self.times)
-        self._check_features()
-        self._check_costs()
+    def check_rows(self) -> None:
+        """Touch every role once, so that bad input is refused at the door (the constructors do it).
 
-    def _check_costs(self) -> None:
-        for arm in self.arms:
-            if arm.cost is not None and arm.cost.on not in (SEND, *self.stages):
-                raise CampaignError(
-                    f"the cost of arm {arm.name!r} is on {arm.cost.on!r}; {did_you_mean(arm.cost.on, (SEND, *self.stages))}"
-                )
+        Raises
+        ------
+        CampaignError
+            A column holds values that its role does not allow.
+        """
+        self._check_units()
+        if self.has_outcomes:
+            _ = (self.arm_codes, self.outcomes, self.propensity, self.weights, self.stratum_codes, self.times)
+        self._check_features()
+        self.check_costs()
 
     def _check_units(self) -> None:
         if self.roles.unit is None:

@@ -10,7 +10,7 @@ import math
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
@@ -20,6 +20,9 @@ from uplift.errors import CampaignError, UpliftError, did_you_mean
 from uplift.io.atomic import atomic_folder, write_json
 from uplift.io.tables import read_database, read_table
 from uplift.io.toml import dump_toml, toml_key
+
+if TYPE_CHECKING:
+    from uplift.campaign_stream import CampaignStream
 
 
 class _Section(BaseModel):
@@ -194,6 +197,27 @@ class CampaignFile(_Section):
         arms = {name: arm.arm(name) for name, arm in self.arms.items()}
         return Campaign.from_table(table, arms=arms, **roles)
 
+    def stream(self, *, block_rows: int | None = None) -> CampaignStream:
+        """Open the data as a campaign that stays on disk.
+
+        Raises
+        ------
+        CampaignError
+            The data come from a database, are not Parquet or Arrow files, or do not fit their roles.
+        """
+        from uplift.campaign_stream import CampaignStream
+        from uplift.io.blocks import BLOCK_ROWS
+
+        section = self.campaign
+        if section.data is None:
+            raise CampaignError(
+                "a query of a database cannot be streamed; write its result to Parquet files and name them as data = '...'."
+            )
+        roles = section.model_dump(exclude={"data", "database", "sql"})
+        arms = {name: arm.arm(name) for name, arm in self.arms.items()}
+        source = self.resolve(section.data)
+        return CampaignStream.from_parquet(source, block_rows=block_rows or BLOCK_ROWS, arms=arms, **roles)
+
     def resolve(self, source: str | list[str]) -> str | list[str]:
         """Paths as seen from the campaign file's folder."""
         if isinstance(source, list):
@@ -250,11 +274,7 @@ def write_campaign_folder(
     import pyarrow.parquet as pq
 
     r = campaign.roles
-    used = [
-        name
-        for name in campaign.table.column_names
-        if name in {*r.named(), *r.strata, *campaign.feature_names}
-    ]
+    used = [name for name in campaign.table.column_names if name in r.used(campaign.feature_names)]
     roles = {
         "name": campaign.name, "data": "campaign.parquet", "unit": r.unit, "treatment": r.treatment, "control": r.control,
         "chain": list(r.chain), "value": r.value, "strata": list(r.strata) or None, "propensity": r.propensity,

@@ -64,6 +64,44 @@ class Roles:
     exclude: tuple[str, ...] = ()
     categorical: tuple[str, ...] | None = None
 
+    @classmethod
+    def of(
+        cls,
+        *,
+        chain: Sequence[str] | str,
+        strata: Sequence[str] | str = (),
+        features: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        categorical: Sequence[str] | None = None,
+        **columns: Any,
+    ) -> Roles:
+        """Roles from what a user may write: one name where a list is meant, lists where tuples are.
+
+        Examples
+        --------
+        >>> Roles.of(treatment="coupon", control="none", chain="buy").chain
+        ('buy',)
+        """
+        return cls(
+            chain=(chain,) if isinstance(chain, str) else tuple(chain),
+            strata=(strata,) if isinstance(strata, str) else tuple(strata),
+            features=None if features is None else tuple(features),
+            exclude=tuple(exclude),
+            categorical=None if categorical is None else tuple(categorical),
+            **columns,
+        )
+
+    def feature_names(self, available: Sequence[str]) -> tuple[str, ...]:
+        """Columns to learn from: as listed, or those `available` that have no other part, in their order."""
+        if self.features is not None:
+            return self.features
+        taken = set(self.named()) | set(self.exclude)
+        return tuple(name for name in available if name not in taken)
+
+    def used(self, features: Sequence[str]) -> set[str]:
+        """All columns with a part to play, given the `features`."""
+        return {*self.named(), *features, *self.strata}
+
     def named(self) -> dict[str, str]:
         """Column -> role, for the roles that take a column out of the features."""
         found = {self.treatment: "treatment"}

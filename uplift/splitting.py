@@ -28,10 +28,9 @@ def held_out_mask(
     CampaignError
         See :meth:`uplift.campaign.Campaign.split`.
     """
-    if not 0 < test < 1:
-        raise CampaignError(f"the test share is {test}; it must lie between 0 and 1, for example 0.3.")
+    check_share(test)
     if by == "unit":
-        mask = unit_uniform(campaign.unit_ids, f"{purpose}-split:{seed}") < test
+        mask = unit_mask(campaign, test=test, seed=seed, purpose=purpose)
     elif by == "time":
         mask = _late_units(campaign, test)
     else:
@@ -41,6 +40,20 @@ def held_out_mask(
             f"a {test:.0%} test split of {campaign.n_units:,} units leaves one part empty; use more units or another share."
         )
     return mask
+
+
+def check_share(test: float) -> None:
+    """Refuse a test share outside (0, 1) with a :class:`CampaignError`."""
+    if not 0 < test < 1:
+        raise CampaignError(f"the test share is {test}; it must lie between 0 and 1, for example 0.3.")
+
+
+def unit_mask(campaign: Campaign, *, test: float, seed: int, purpose: str = "test") -> np.ndarray:
+    """True where the hash of a row's unit falls into the first `test` of [0, 1), bool [row].
+
+    It looks at nothing but the row's own unit id, so that blocks of a campaign split as the whole does.
+    """
+    return unit_uniform(campaign.unit_ids, f"{purpose}-split:{seed}") < test
 
 
 def train_mask(campaign: Campaign, test: np.ndarray, *, by: str) -> np.ndarray:

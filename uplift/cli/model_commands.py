@@ -8,7 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from uplift.cli.console import leads, say, steps, table
-from uplift.cli.options import CampaignPath, CheckpointFolder, Overwrite, Seed, parse_params, refuse_existing
+from uplift.cli.options import (
+    CampaignPath,
+    CheckpointFolder,
+    Overwrite,
+    Seed,
+    Stream,
+    parse_params,
+    refuse_existing,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -33,12 +41,15 @@ def fit(
         bool, typer.Option("--all", help="Fit on all rows; default: without the test part of \\[split].")
     ] = False,
     checkpoint: CheckpointFolder = None,
+    stream: Stream = False,
     seed: Seed = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Fit one model on the training part of a campaign and save it.
 
     Example: [bold]uplift fit campaign.toml --model lightgbm_t --param n_estimators=300 --out models/t[/bold]
+
+    More rows than memory: [bold]uplift fit campaign.toml --model ecup --stream --out models/ecup[/bold]
 
     On several GPUs: [bold]torchrun --nproc-per-node 4 -m uplift fit campaign.toml --model ecup --out models/ecup[/bold]
     """
@@ -56,7 +67,7 @@ def fit(
         chosen.set_params(random_state=seed)
     with steps() as progress:
         progress.start("read the campaign")
-        rows = config.load()
+        rows = config.stream() if stream else config.load()
         if not everything:
             rows, _ = rows.split(test=config.split.test, by=config.split.by, seed=seed)
         step = f"fit {model} on {rows.n_rows:,} rows"
@@ -85,6 +96,7 @@ def predict(
         str | None,
         typer.Option("--data", help="Score this file, folder or glob instead.", show_default=False),
     ] = None,
+    stream: Stream = False,
     seed: Seed = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -103,7 +115,7 @@ def predict(
     loaded = load_model(_model_folder(model))
     with steps() as progress:
         progress.start("read the data")
-        rows = config.load()
+        rows = config.stream() if stream else config.load()
         if data is not None:
             rows = rows.audience(data)
         elif part != "all":
@@ -112,7 +124,7 @@ def predict(
             )
             rows = test if part == "test" else train
         progress.start(f"score {rows.n_rows:,} rows")
-        loaded.predict(rows).to_parquet(out)
+        loaded.predict_to(rows, out)
     say(f"effects of {rows.n_rows:,} rows: {out}")
 
 

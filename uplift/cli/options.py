@@ -18,6 +18,10 @@ Seed = Annotated[
     int | None,
     typer.Option("--seed", help="Seed; default: \\[split] seed of the campaign file.", show_default=False),
 ]
+Stream = Annotated[
+    bool,
+    typer.Option("--stream", help="Leave the data on disk (Parquet or Arrow) and read them block by block."),
+]
 
 CheckpointFolder = Annotated[
     Path | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +15,59 @@ from uplift import columns
 from uplift.hashing import as_text
 
 
-def table_fingerprint(table: pa.Table) -> str:
-    """SHA-256 over the names and values of a table.
+class TableDigest:
+    """SHA-256 over the names and values of a table that may come in parts.
 
     Chunks, dictionary encoding, integer width and metadata do not matter: the same rows read from CSV and
-    from Parquet have the same fingerprint.
+    from Parquet, at once or in blocks, have the same fingerprint.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The columns, in order; each part must have them.
+
+    Examples
+    --------
+    >>> parts = TableDigest(["a"])
+    >>> parts.update(pa.table({"a": [1, 2]}))
+    >>> parts.update(pa.table({"a": [3]}))
+    >>> parts.hexdigest() == table_fingerprint(pa.table({"a": [1, 2, 3]}))
+    True
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = tuple(names)
+        # One digest per buffer, not one over all: values, masks and lengths of a part come side by side.
+        self._digests: list[list[hashlib._Hash]] = [[] for _ in self._names]
+
+    def update(self, part: pa.Table) -> None:
+        """Add the next rows."""
+        for digests, name in zip(self._digests, self._names, strict=True):
+            buffers = _plain_buffers(part[name])
+            digests += [hashlib.sha256() for _ in buffers[len(digests) :]]
+            for digest, buffer in zip(digests, buffers, strict=True):
+                digest.update(np.ascontiguousarray(buffer).data)
+
+    def hexdigest(self) -> str:
+        """64 hexadecimal digits."""
+        whole = hashlib.sha256()
+        for digests, name in zip(self._digests, self._names, strict=True):
+            whole.update(f"{len(name)}:{name}".encode())
+            for digest in digests:
+                whole.update(digest.digest())
+        return whole.hexdigest()
+
+
+def table_fingerprint(table: pa.Table) -> str:
+    """SHA-256 over the names and values of a table; see :class:`TableDigest`.
 
     Returns
     -------
     str
         64 hexadecimal digits.
     """
-    digest = hashlib.sha256()
-    for name in table.column_names:
-        column = table[name]
-        digest.update(f"{len(name)}:{name}".encode())
-        for part in _plain_buffers(column):
-            digest.update(part.tobytes())
+    digest = TableDigest(table.column_names)
+    digest.update(table)
     return digest.hexdigest()
 
 

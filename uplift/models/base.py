@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from uplift.campaign import Campaign
+from uplift.campaign_stream import CampaignStream
 from uplift.effects import Effects
+from uplift.effects_writer import write_effects
 from uplift.errors import ModelError, did_you_mean
 from uplift.features import FeatureSchema
 from uplift.io.atomic import atomic_folder, write_json
@@ -42,6 +44,8 @@ class UpliftModel(ABC):
         Whether `tau` is in outcome units; False for references that only rank.
     resumable : bool
         Whether `fit` takes a `checkpoint` folder and goes on from it after an interrupt.
+    streams : bool
+        Whether :meth:`fit` takes a :class:`~uplift.campaign_stream.CampaignStream`, which stays on disk.
     rules : mapping of str to Rule
         What the constructor's keywords may be.
     on_progress : callable, optional
@@ -61,6 +65,7 @@ class UpliftModel(ABC):
     name: ClassVar[str]
     calibrated: ClassVar[bool] = True
     resumable: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
     rules: ClassVar[Mapping[str, Rule]] = {}
     on_progress: Callable[[str], None] | None = None
 
@@ -71,14 +76,16 @@ class UpliftModel(ABC):
 
     # ---------------------------------------------------------------- the interface
 
-    def fit(self, campaign: Campaign, *, validation: Campaign | None = None) -> Self:
+    def fit(
+        self, campaign: Campaign | CampaignStream, *, validation: Campaign | CampaignStream | None = None
+    ) -> Self:
         """Learn the effects of every arm at every stage.
 
         Parameters
         ----------
-        campaign : Campaign
-            Training rows.
-        validation : Campaign, optional
+        campaign : Campaign or CampaignStream
+            Training rows; on disk only for models that stream.
+        validation : Campaign or CampaignStream, optional
             Rows for early stopping, disjoint from the training and test rows. Models that need some and get
             none carve them out of `campaign`; models that need none ignore them.
 
@@ -98,6 +105,12 @@ class UpliftModel(ABC):
             Rows or numbers of the campaign were left out or cut.
         """
         self.check_params()
+        if not self.streams and (
+            isinstance(campaign, CampaignStream) or isinstance(validation, CampaignStream)
+        ):
+            raise ModelError(
+                f"model {self.name!r} needs the whole campaign in memory and cannot learn from a stream; load it as a Campaign, or fit a neural model such as 'ecup'."
+            )
         if not campaign.has_outcomes:
             raise ModelError(
                 "an audience without treatment and outcomes cannot be learned from; fit on a campaign."
@@ -130,14 +143,20 @@ class UpliftModel(ABC):
     def _check_matches(self, campaign: Campaign) -> None:
         """Raise a ModelError unless the model is fitted, and to the arms and stages of `campaign`."""
         self._check_fitted()
+        if isinstance(campaign, CampaignStream):
+            raise ModelError(
+                "the effects of a campaign on disk are written block by block; use predict_to(stream, path)."
+            )
         self._check_arms(campaign)
         if campaign.stages != self.stages_:
             raise ModelError(
                 f"model {self.name!r} was trained on the stages {' -> '.join(self.stages_)}, not {' -> '.join(campaign.stages)}; train it on this campaign."
             )
 
-    def _fit_schema(self, campaign: Campaign) -> FeatureSchema:
+    def _fit_schema(self, campaign: Campaign | CampaignStream) -> FeatureSchema:
         """How this model wants its features as numbers."""
+        if isinstance(campaign, CampaignStream):
+            return FeatureSchema.fit_stream(campaign)
         return FeatureSchema.fit(campaign)
 
     def _check_arms(self, campaign: Campaign) -> None:
@@ -149,17 +168,43 @@ class UpliftModel(ABC):
             raise ModelError(f"model {self.name!r} was trained on the arms {', '.join(self.arms_)}, but arm {extra[0]!r} differs; train it on this campaign."
                              if extra else f"model {self.name!r} was trained with control {self.arms_[0]!r}, not {campaign.control!r}; train it on this campaign.")  # fmt: skip
 
-    def _fingerprint(self, campaign: Campaign) -> str:
+    def predict_to(self, campaign: Campaign | CampaignStream, path: str | os.PathLike[str]) -> int:
+        """Write the effects of every row to one Parquet file, block by block: memory does not grow with the rows.
+
+        The file is that of ``predict(campaign).to_parquet(path)``; it appears when it is complete, or not at all.
+
+        Returns
+        -------
+        int
+            Number of rows.
+
+        Raises
+        ------
+        ModelError
+            As :meth:`predict`.
+        OutputError
+            The folder cannot be written to.
+        """
+        if isinstance(campaign, Campaign):
+            return write_effects([self.predict(campaign)], path)
+        self._check_fitted()
+        unit = () if campaign.roles.unit is None else (campaign.roles.unit,)
+        blocks = campaign.blocks(columns=(*campaign.feature_names, *unit))
+        return write_effects((self.predict(block) for block in blocks), path)
+
+    def _fingerprint(self, campaign: Campaign | CampaignStream) -> str:
         inputs = {
             "model": self.name,
             "params": json.loads(json.dumps(self.get_params(), default=str)),
             "data": campaign.fingerprint(),
         }
+        if isinstance(campaign, CampaignStream):
+            inputs["blocks"] = campaign.tables.layout()
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
     @abstractmethod
-    def _fit(self, campaign: Campaign, validation: Campaign | None) -> None:
-        """Learn; `schema_`, `arms_` and `stages_` are set."""
+    def _fit(self, campaign: Any, validation: Any) -> None:
+        """Learn; `schema_`, `arms_` and `stages_` are set. Campaigns are on disk only for models that stream."""
 
     @abstractmethod
     def _predict(self, campaign: Campaign) -> Effects:

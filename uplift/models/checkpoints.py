@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from uplift.campaign import Campaign
+from uplift.campaign_stream import CampaignStream
 from uplift.models.base import UpliftModel
 
 SUFFIX = ".safetensors"
@@ -15,7 +16,7 @@ SUFFIX = ".safetensors"
 
 
 def fit_resumably(
-    model: UpliftModel, campaign: Campaign, folder: str | os.PathLike[str] | None
+    model: UpliftModel, campaign: Campaign | CampaignStream, folder: str | os.PathLike[str] | None
 ) -> UpliftModel:
     """Fit `model`, keeping its state in `folder` if the model can go on from one; quick models start anew.
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, get_args
 import torch
 
 from uplift.campaign import Campaign
+from uplift.campaign_stream import CampaignStream
 from uplift.errors import ModelError
 from uplift.features import FeatureSchema
 from uplift.models.base import ModelWarning
@@ -129,11 +130,10 @@ class ECUP(NeuralModel):
     network_: EcupNetwork = field(init=False, repr=False)
     arm_attributes_: list[Attributes] | None = field(init=False, repr=False)
 
-    def _fit_schema(self, campaign: Campaign) -> FeatureSchema:
-        bins = self.bins if self.numeric_embedding == "piecewise" else 0
-        return FeatureSchema.fit(campaign, hash_buckets=self.hash_buckets, bins=bins)
+    def _fit_schema(self, campaign: Campaign | CampaignStream) -> FeatureSchema:
+        return self._schema_with(campaign, bins=self.bins if self.numeric_embedding == "piecewise" else 0)
 
-    def _learn_arms(self, campaign: Campaign) -> None:
+    def _learn_arms(self, campaign: Campaign | CampaignStream) -> None:
         self.arm_attributes_ = None
         if self.arm_encoding != "id":
             self.arm_attributes_ = training_attributes(

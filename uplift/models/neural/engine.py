@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -262,13 +263,15 @@ class _Run:
     ) -> dict[str, Any]:
         """Train on every row once, validate, and offer the result to the selection."""
         begun, seen = time.perf_counter(), 0
-        for batch in self._batches(on_batch):
-            self._step(batch)
-            seen += len(batch)
-            if on_batch is not None:
-                on_batch(len(batch) * self.team.size)
-            if checkpoint is not None and self.team.leads and checkpoint.due:
-                self._save(checkpoint)
+        # Closed at once when training stops midway: a source may have a thread and open files.
+        with closing(self._batches(on_batch)) as batches:
+            for batch in batches:
+                self._step(batch)
+                seen += len(batch)
+                if on_batch is not None:
+                    on_batch(len(batch) * self.team.size)
+                if checkpoint is not None and self.team.leads and checkpoint.due:
+                    self._save(checkpoint)
         if self.team.size > 1:
             distributed.all_reduce(self.total)
         loss = float(self.total) / len(
@@ -300,16 +303,17 @@ class _Run:
             self._save(checkpoint)
         return entry
 
-    def _batches(self, on_batch: Callable[[int], None] | None) -> Iterator[Rows]:
+    def _batches(self, on_batch: Callable[[int], None] | None) -> Generator[Rows, None, None]:
         """This epoch's batches, without those that the run from which we resumed has done."""
         shard = (self.team.rank, self.team.size)
-        for number, batch in enumerate(self.source.epoch(self.generator, self.settings.batch_size, shard)):
-            if number < self.batches_done and self._resumed:
-                if on_batch is not None:
-                    on_batch(len(batch) * self.team.size)
-                continue
-            self._resumed = False
-            yield batch
+        with closing(self.source.epoch(self.generator, self.settings.batch_size, shard)) as epoch:
+            for number, batch in enumerate(epoch):
+                if number < self.batches_done and self._resumed:
+                    if on_batch is not None:
+                        on_batch(len(batch) * self.team.size)
+                    continue
+                self._resumed = False
+                yield batch
 
     def _step(self, batch: Rows) -> None:
         settings = self.settings

@@ -54,9 +54,14 @@ def bootstrap_weights(unit_ids: pa.Array, seeds: Sequence[int]) -> np.ndarray:
     ----------
     Rubin, The Bayesian bootstrap, Annals of Statistics 1981.
     """
-    uniform = np.column_stack([unit_uniform(unit_ids, f"bootstrap:{seed}") for seed in seeds])
-    weights = -np.log1p(-uniform)
+    weights = exponential_weights(unit_ids, seeds)
     return weights / weights.mean(axis=0)
+
+
+def exponential_weights(unit_ids: pa.Array, seeds: Sequence[int]) -> np.ndarray:
+    """The weights of :func:`bootstrap_weights` before they are scaled, float64 [row, member]: mean one up to chance."""
+    uniform = np.column_stack([unit_uniform(unit_ids, f"bootstrap:{seed}") for seed in seeds])
+    return -np.log1p(-uniform)
 
 
 def t_quantile(level: float, members: int) -> float:

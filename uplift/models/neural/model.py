@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from uplift.arms import VALUE_STAGE
 from uplift.campaign import Campaign
+from uplift.campaign_stream import CampaignStream
 from uplift.effects import Effects
 from uplift.errors import ModelError
 from uplift.features import FeatureSchema
@@ -39,11 +40,11 @@ from uplift.models.neural.engine import (
 )
 from uplift.models.neural.ensemble import (
     Ensemble,
-    bootstrap_weights,
     member_seeds,
     score_members,
     t_quantile,
 )
+from uplift.models.neural.host_rows import HostRows, rows_that_fit
 from uplift.models.neural.loss import LossSpace
 from uplift.models.neural.network import ChainNetwork
 from uplift.models.neural.progress import TrainingProgress
@@ -57,16 +58,17 @@ from uplift.models.neural.rows import (
 )
 from uplift.models.neural.schedule import Schedule
 from uplift.models.neural.selection import Criterion
-from uplift.models.neural.sources import ResidentRows
+from uplift.models.neural.sources import ResidentRows, RowSource
+from uplift.models.neural.stream_data import StreamOptions, prepare_stream
 from uplift.models.neural.threads import fixed_threads
 from uplift.models.neural.value import ValueLoss
 from uplift.models.parameters import SEED, Choice, Each, Flag, Number, OrNone, Rule, Text, Whole
-from uplift.models.row_weights import row_weights
+from uplift.models.row_weights import RowWeights, row_weights
+from uplift.models.stream_weights import StreamWeights
 from uplift.splitting import held_out_mask
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-    import pyarrow as pa
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -126,6 +128,15 @@ class NeuralModel(UpliftModel):
         What picks the epoch on the validation rows: the Qini per capita of the last binary stage in the entire
         space, mean over arms, among the epochs whose loss is within one standard error of the lowest; the lowest
         loss; or the lowest loss of the last binary stage alone.
+    max_validation_rows : int
+        Most validation rows (about) when the campaign stays on disk: validation rows are held in memory. They are
+        chosen by the hash of their units, and those of `validation_fraction` that are too many are trained on.
+    buffer_rows : int, optional
+        Rows of a campaign on disk that wait in the shuffle buffer; default four blocks. More mix better.
+    device_rows_limit : int, optional
+        Most training rows of a campaign in memory that are kept on the device; when there are more, all stay in host
+        memory and travel in chunks. Default: half of the free memory of a CUDA device, no limit on a CPU. The numbers
+        are the same.
     propensity_clip : float
         Upper limit, > 0, of the stabilised inverse propensity P(arm) / propensity by which a row is weighted when
         the campaign has propensities, or strata, whose arm shares then stand for them
@@ -186,6 +197,7 @@ class NeuralModel(UpliftModel):
     """
 
     resumable: ClassVar[bool] = True
+    streams: ClassVar[bool] = True
     rules: ClassVar[Mapping[str, Rule]] = {
         "loss_space": Choice(*get_args(LossSpace)),
         "stage_weights": OrNone(Each(Number(0))),
@@ -205,6 +217,9 @@ class NeuralModel(UpliftModel):
         "patience": Whole(1),
         "validation_fraction": Number(0, 1, open_low=True, open_high=True),
         "criterion": Choice(*get_args(Criterion)),
+        "max_validation_rows": Whole(1),
+        "buffer_rows": OrNone(Whole(1)),
+        "device_rows_limit": OrNone(Whole(0)),
         "propensity_clip": Number(0, open_low=True),
         "precision": Choice(*get_args(Precision)),
         "compile": Flag(),
@@ -237,6 +252,9 @@ class NeuralModel(UpliftModel):
     patience: int = 5
     validation_fraction: float = 0.1
     criterion: Criterion = "qini"
+    max_validation_rows: int = 200_000
+    buffer_rows: int | None = None
+    device_rows_limit: int | None = None
     propensity_clip: float = 10.0
     precision: Precision = "auto"
     compile: bool = False
@@ -276,25 +294,26 @@ class NeuralModel(UpliftModel):
                 f"ensemble='seeds'."
             )
 
-    def _learn_arms(self, campaign: Campaign) -> None:
+    def _learn_arms(self, campaign: Campaign | CampaignStream) -> None:
         """Note what the network is to know about the arms; called before :meth:`_build`."""
 
     # ---------------------------------------------------------------- fit
 
     def fit(
         self,
-        campaign: Campaign,
+        campaign: Campaign | CampaignStream,
         *,
-        validation: Campaign | None = None,
+        validation: Campaign | CampaignStream | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Learn the effects of every arm at every stage.
 
         Parameters
         ----------
-        campaign : Campaign
-            Training rows.
-        validation : Campaign, optional
+        campaign : Campaign or CampaignStream
+            Training rows. Those of a stream stay on disk and are read once per epoch, and about four times before
+            and after; memory does not grow with them, but for 4 bytes per row that has a value.
+        validation : Campaign or CampaignStream, optional
             Rows for early stopping, disjoint from the training and test rows; else carved out of `campaign`.
         checkpoint : path, optional
             Folder where the state of the fit is kept, at least once a minute. A fit that was interrupted goes on from
@@ -313,60 +332,55 @@ class NeuralModel(UpliftModel):
         self._checkpoint_folder = checkpoint
         self.check_params()
         if self.deduplicate:
+            if isinstance(campaign, CampaignStream):
+                raise ModelError(
+                    f"model {self.name!r}: deduplicate needs the campaign in memory; drop repeated rows when you write the files."
+                )
             campaign = campaign.take(first_of_each(campaign))
         return super().fit(campaign, validation=validation)
 
-    def _fit_schema(self, campaign: Campaign) -> FeatureSchema:
-        return FeatureSchema.fit(campaign, hash_buckets=self.hash_buckets)
+    def _fit_schema(self, campaign: Campaign | CampaignStream) -> FeatureSchema:
+        return self._schema_with(campaign, bins=0)
+
+    def _schema_with(self, campaign: Campaign | CampaignStream, *, bins: int) -> FeatureSchema:
+        if isinstance(campaign, CampaignStream):
+            return FeatureSchema.fit_stream(campaign, hash_buckets=self.hash_buckets, bins=bins)
+        return FeatureSchema.fit(campaign, hash_buckets=self.hash_buckets, bins=bins)
 
     @fixed_threads()
-    def _fit(self, campaign: Campaign, validation: Campaign | None) -> None:
+    def _fit(self, campaign: Campaign | CampaignStream, validation: Campaign | CampaignStream | None) -> None:
         if self.stage_weights is not None and len(self.stage_weights) != len(campaign.chain):
             raise ModelError(
                 f"model {self.name!r}: stage_weights has {len(self.stage_weights)} entries for the {len(campaign.chain)} "
                 f"stages {' -> '.join(campaign.chain)}; give one per binary stage."
             )
         self._learn_arms(campaign)
-        team = Team.from_environment()
-        device = resolve_device(self.device, local_rank=team.local_rank)
-        checkpoints = self._open_checkpoints(campaign, validation)
-        self._warn_of_stray_values(campaign)
-        weights = self._row_weights(campaign)
-        held_weights = None
-        if validation is None:
-            held_out = held_out_mask(
-                campaign,
-                test=self.validation_fraction,
-                seed=self.random_state,
-                by="unit",
-                purpose=f"{self.name}-validation",
-            )
-            if weights is not None:
-                weights, held_weights = weights[~held_out], weights[held_out]
-            campaign, validation = campaign.take(~held_out), campaign.take(held_out)
-        elif (validation.arm_names, validation.stages) != (self.arms_, self.stages_):
+        if validation is not None and (validation.arm_names, validation.stages) != (self.arms_, self.stages_):
             raise ModelError(
                 f"the validation campaign has arms {', '.join(validation.arm_names)} and stages "
                 f"{' -> '.join(validation.stages)}, other than the training campaign; build both from one campaign."
             )
+        team = Team.from_environment()
+        device = resolve_device(self.device, local_rank=team.local_rank)
+        checkpoints = self._open_checkpoints(campaign, validation)
+        source: RowSource
+        if isinstance(campaign, CampaignStream):
+            source, held = self._streamed(campaign, validation, device)
+        elif isinstance(validation, CampaignStream):
+            raise ModelError(
+                "the training campaign is in memory and the validation campaign a stream; make both the same kind."
+            )
         else:
-            found = row_weights(validation, clip=self.propensity_clip)
-            held_weights = None if found is None else found.values
-        self._check_team(team, campaign.n_rows)
-        rows = load_rows(campaign, self.schema_, weights=weights, device=device, normalise=self.normalise)
-        held = load_rows(
-            validation, self.schema_, weights=held_weights, device=device, normalise=self.normalise
-        )
+            source, held = self._in_memory(campaign, validation, device)
+        self._check_team(team, len(source))
         if self.criterion == "qini":
             check_validation(held, arms=self.arms_, stage=campaign.chain[-1])
-
-        self.value_loss_ = choose_value_loss(self.value_loss, (campaign, validation), model=self.name)
         networks: list[ChainNetwork] = []
         history: History = []
         with joined(team, device):
             for number, checkpoint in enumerate(checkpoints):
                 network, entries = self._fit_network(
-                    number, self._source(number, rows, campaign.unit_ids), held, checkpoint, team
+                    number, self._member_source(number, source), held, checkpoint, team
                 )
                 networks.append(network)
                 history += [{"member": number, **entry} for entry in entries]
@@ -374,19 +388,15 @@ class NeuralModel(UpliftModel):
         self.networks_ = networks
         self.network_ = networks[0]
 
-    def _source(self, number: int, rows: Rows, unit_ids: pa.Array) -> ResidentRows:
+    def _member_source(self, number: int, source: RowSource) -> RowSource:
         """The training rows as network `number` sees them."""
         if not self.bootstrap or self.members == 1:
-            return ResidentRows(rows)
+            return source
         seeds = member_seeds(self.random_state, self.members)
-        drawn = bootstrap_weights(unit_ids, seeds if self._members_inside > 1 else seeds[number : number + 1])
-        if rows.weights is not None:
-            drawn *= rows.weights.double().cpu().numpy()[:, None]
-        weights = torch.tensor(drawn, dtype=torch.float32, device=rows.treatment.device)
-        return ResidentRows(replace(rows, weights=weights.squeeze(1)))
+        return source.reweighted(seeds if self._members_inside > 1 else seeds[number : number + 1])
 
     def _fit_network(
-        self, number: int, source: ResidentRows, held: Rows, checkpoint: Checkpoint | None, team: Team
+        self, number: int, source: RowSource, held: Rows, checkpoint: Checkpoint | None, team: Team
     ) -> tuple[ChainNetwork, History]:
         """Network `number` of the ensemble, trained, and its history."""
         seed, stages = member_seeds(self.random_state, number + 1)[-1], held.outcomes.shape[1]
@@ -416,8 +426,71 @@ class NeuralModel(UpliftModel):
     def _networks(self) -> int:
         return self.members // self._members_inside
 
+    def _in_memory(
+        self, campaign: Campaign, validation: Campaign | None, device: torch.device
+    ) -> tuple[RowSource, Rows]:
+        """Training and validation rows of a campaign in memory; sets `value_loss_`."""
+        self._warn_of_stray_values(check_value(campaign), campaign.chain[-1])
+        found = row_weights(campaign, clip=self.propensity_clip)
+        weights = None if found is None else found.values
+        self._warn_of_cut_weights(found, campaign.n_rows)
+        held_weights = None
+        if validation is None:
+            held_out = held_out_mask(
+                campaign,
+                test=self.validation_fraction,
+                seed=self.random_state,
+                by="unit",
+                purpose=f"{self.name}-validation",
+            )
+            if weights is not None:
+                weights, held_weights = weights[~held_out], weights[held_out]
+            campaign, validation = campaign.take(~held_out), campaign.take(held_out)
+        else:
+            found = row_weights(validation, clip=self.propensity_clip)
+            held_weights = None if found is None else found.values
+        self.value_loss_ = choose_value_loss(self.value_loss, (campaign, validation), model=self.name)
+        rows = self._encode(campaign, weights)
+        held = self._encode(validation, held_weights).to(device)
+        limit = self.device_rows_limit
+        if limit is None:
+            limit = rows_that_fit(device, rows.bytes_per_row)
+        if limit is not None and len(rows) > limit:
+            return HostRows(rows, device, unit_ids=campaign.unit_ids), held
+        return ResidentRows(rows.to(device), unit_ids=campaign.unit_ids), held
+
+    def _encode(self, campaign: Campaign, weights: np.ndarray | None) -> Rows:
+        """Rows of `campaign` in host memory."""
+        return load_rows(
+            campaign, self.schema_, weights=weights, device=torch.device("cpu"), normalise=self.normalise
+        )
+
+    def _streamed(
+        self, campaign: CampaignStream, validation: Campaign | CampaignStream | None, device: torch.device
+    ) -> tuple[RowSource, Rows]:
+        """Training rows on disk and validation rows in memory; sets `value_loss_`."""
+        data = prepare_stream(
+            campaign,
+            validation,
+            self._encode,
+            options=StreamOptions(
+                model=self.name,
+                value_loss=self.value_loss,
+                propensity_clip=self.propensity_clip,
+                validation_fraction=self.validation_fraction,
+                max_validation_rows=self.max_validation_rows,
+                buffer_rows=self.buffer_rows,
+                seed=self.random_state,
+            ),
+            device=device,
+        )
+        self._warn_of_stray_values(data.stray, campaign.chain[-1])
+        self._warn_of_cut_weights(data.weights, campaign.n_rows)
+        self.value_loss_ = data.value_loss
+        return data.source, data.held
+
     def _open_checkpoints(
-        self, campaign: Campaign, validation: Campaign | None
+        self, campaign: Campaign | CampaignStream, validation: Campaign | CampaignStream | None
     ) -> Sequence[Checkpoint | None]:
         """One per network."""
         if self._checkpoint_folder is None:
@@ -437,29 +510,24 @@ class NeuralModel(UpliftModel):
                 f"training rows and batch_size is {self.batch_size:,}; start fewer processes."
             )
 
-    def _warn_of_stray_values(self, campaign: Campaign) -> None:
-        stray = check_value(campaign)
+    def _warn_of_stray_values(self, stray: int, stage: str) -> None:
         if stray:
             warnings.warn(
-                f"model {self.name!r} ignores the value of {stray:,} rows that did not reach {campaign.chain[-1]!r}; set it to 0 "
+                f"model {self.name!r} ignores the value of {stray:,} rows that did not reach {stage!r}; set it to 0 "
                 f"there, or fix the stage.",
                 ModelWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
-    def _row_weights(self, campaign: Campaign) -> np.ndarray | None:
-        found = row_weights(campaign, clip=self.propensity_clip)
-        if found is None:
-            return None
-        if found.clipped:
+    def _warn_of_cut_weights(self, found: RowWeights | StreamWeights | None, rows: int) -> None:
+        if found is not None and found.clipped:
             warnings.warn(
-                f"model {self.name!r} cut the weight P(arm) / propensity of {found.clipped:,} of {campaign.n_rows:,} rows "
-                f"({found.clipped / campaign.n_rows:.2%}) to {self.propensity_clip:g} (the largest is {found.largest:,.1f}), "
+                f"model {self.name!r} cut the weight P(arm) / propensity of {found.clipped:,} of {rows:,} rows "
+                f"({found.clipped / rows:.2%}) to {self.propensity_clip:g} (the largest is {found.largest:,.1f}), "
                 f"which leaves some confounding; raise propensity_clip, or leave out customers whose arm was nearly certain.",
                 ModelWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
-        return found.values
 
     def _announce(
         self, progress: TrainingProgress | None, rows: int, team: Team, number: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -55,14 +55,44 @@ class Rows:
 
     def take(self, index: Tensor) -> Rows:
         """Rows at `index` (int64 on the same device)."""
+        return self.map(lambda tensor: tensor.index_select(0, index))
+
+    def slice(self, start: int, stop: int) -> Rows:
+        """Rows from `start` to before `stop`; no copy."""
+        return self.map(lambda tensor: tensor[start:stop])
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Rows:
+        """The rows on `device`."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Rows:
+        """The rows with every tensor changed."""
         return Rows(
-            numeric=self.numeric.index_select(0, index),
-            categorical=self.categorical.index_select(0, index),
-            treatment=self.treatment.index_select(0, index),
-            outcomes=self.outcomes.index_select(0, index),
-            value=None if self.value is None else self.value.index_select(0, index),
-            weights=None if self.weights is None else self.weights.index_select(0, index),
+            numeric=change(self.numeric),
+            categorical=change(self.categorical),
+            treatment=change(self.treatment),
+            outcomes=change(self.outcomes),
+            value=None if self.value is None else change(self.value),
+            weights=None if self.weights is None else change(self.weights),
         )
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors that there are."""
+        found = (self.numeric, self.categorical, self.treatment, self.outcomes, self.value, self.weights)
+        return [tensor for tensor in found if tensor is not None]
+
+    @property
+    def bytes_per_row(self) -> int:
+        """Memory of one row."""
+        return sum(tensor[:1].nbytes for tensor in self.tensors())
+
+
+def concat_rows(parts: Sequence[Rows]) -> Rows:
+    """All rows of `parts` (one or more, alike), in order."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = iter([torch.cat(tensors) for tensors in zip(*(part.tensors() for part in parts), strict=True)])
+    return parts[0].map(lambda _: next(columns))
 
 
 def feature_tensors(
@@ -111,12 +141,17 @@ def check_value(campaign: Campaign) -> int:
         return 0
     some = campaign.outcomes[:, -1] != 0
     stray = int((some & (campaign.outcomes[:, -2] == 0)).sum())
-    if stray > STRAY * some.sum():
+    check_stray(stray, int(some.sum()), stage=campaign.chain[-1])
+    return stray
+
+
+def check_stray(stray: int, some: int, *, stage: str) -> None:
+    """Refuse a value that is not 0 in `stray` of `some` rows where the last `stage` was not reached; see :func:`check_value`."""
+    if stray > STRAY * some:
         raise ModelError(
-            f"the value is not 0 in {stray:,} rows that did not reach {campaign.chain[-1]!r}, {stray / some.sum():.1%} "
+            f"the value is not 0 in {stray:,} rows that did not reach {stage!r}, {stray / some:.1%} "
             f"of all values, so it is not the value of that stage; set it to 0 there, or fix the stage."
         )
-    return stray
 
 
 def choose_value_loss(wanted: str, campaigns: Sequence[Campaign], *, model: str) -> ValueLoss | None:
@@ -142,16 +177,20 @@ def choose_value_loss(wanted: str, campaigns: Sequence[Campaign], *, model: str)
     """
     if not campaigns[0].has_value:
         return None
-    if wanted == "mse":
-        return "mse"
     values = np.concatenate([campaign.outcomes[campaign.outcomes[:, -2] == 1, -1] for campaign in campaigns])
-    wrong = int((values <= 0).sum())
+    return value_loss_for(
+        wanted, int((values <= 0).sum()), len(values), stage=campaigns[0].chain[-1], model=model
+    )
+
+
+def value_loss_for(wanted: str, wrong: int, reached: int, *, stage: str, model: str) -> ValueLoss:
+    """Loss of a value that is not positive in `wrong` of the `reached` rows; see :func:`choose_value_loss`."""
     if wanted == "lognormal" and wrong:
         raise ModelError(
-            f"model {model!r}: value_loss is 'lognormal', but the value is not positive in {wrong:,} of {len(values):,} "
-            f"rows that reached {campaigns[0].chain[-1]!r}; use value_loss='mse' or 'auto'."
+            f"model {model!r}: value_loss is 'lognormal', but the value is not positive in {wrong:,} of {reached:,} "
+            f"rows that reached {stage!r}; use value_loss='mse' or 'auto'."
         )
-    return "mse" if wrong else "lognormal"
+    return "mse" if wrong or wanted == "mse" else "lognormal"
 
 
 def load_rows(
@@ -164,6 +203,18 @@ def load_rows(
 ) -> Rows:
     """All rows of `campaign` on `device`, with row `weights` [row]; values without the last stage become 0."""
     numeric, categorical = feature_tensors(campaign, schema, normalise=normalise)
+    return rows_of(campaign, numeric, categorical, weights=weights, device=device)
+
+
+def rows_of(
+    campaign: Campaign,
+    numeric: Tensor,
+    categorical: Tensor,
+    *,
+    weights: np.ndarray | None,
+    device: torch.device,
+) -> Rows:
+    """Arms and outcomes of `campaign` beside features that are tensors already."""
     outcomes = campaign.outcomes
     value = None
     if campaign.has_value:

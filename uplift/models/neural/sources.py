@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
+from uplift.models.neural.ensemble import bootstrap_weights
 from uplift.models.neural.rows import Rows
 
 
@@ -24,7 +27,7 @@ class RowSource(Protocol):
 
     def epoch(
         self, generator: torch.Generator, batch_size: int, shard: tuple[int, int] = (0, 1)
-    ) -> Iterator[Rows]:
+    ) -> Generator[Rows, None, None]:
         """Every row once, in batches of nearly equal size, at most `batch_size`, in an order drawn from `generator`.
 
         Parameters
@@ -49,6 +52,13 @@ class RowSource(Protocol):
     def buyers(self) -> Iterator[Rows]:
         """The rows that reached the last stage, in blocks."""
 
+    def reweighted(self, seeds: Sequence[int]) -> RowSource:
+        """The same rows, their weights multiplied by those of the Bayesian bootstrap by unit, drawn from `seeds`.
+
+        One seed gives weights [row], several give weights [row, member]
+        (:func:`uplift.models.neural.ensemble.bootstrap_weights`).
+        """
+
 
 def batches_of(rows: int, batch_size: int) -> int:
     """Number of batches of nearly equal size: no runt at the end whose gradient is mostly noise.
@@ -68,6 +78,8 @@ class ResidentRows:
     ----------
     rows : Rows
         The training rows, on the device.
+    unit_ids : pyarrow.Array [row], optional
+        Units of the rows, for :meth:`reweighted`.
 
     Examples
     --------
@@ -78,8 +90,8 @@ class ResidentRows:
     ([2, 2, 1], [5.0, 5.0])
     """
 
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
+    def __init__(self, rows: Rows, *, unit_ids: pa.Array | None = None) -> None:
+        self.rows, self._unit_ids = rows, unit_ids
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -90,7 +102,7 @@ class ResidentRows:
 
     def epoch(
         self, generator: torch.Generator, batch_size: int, shard: tuple[int, int] = (0, 1)
-    ) -> Iterator[Rows]:
+    ) -> Generator[Rows, None, None]:
         number, count = shard
         order = torch.randperm(len(self.rows), generator=generator, device=self.device)
         for index in order.tensor_split(batches_of(len(order), batch_size)):
@@ -108,6 +120,19 @@ class ResidentRows:
 
     def buyers(self) -> Iterator[Rows]:
         yield self.rows.take((self.rows.outcomes[:, -1] > 0).nonzero().squeeze(1))
+
+    def reweighted(self, seeds: Sequence[int]) -> ResidentRows:
+        assert self._unit_ids is not None
+        weights = times_bootstrap(self.rows.weights, self._unit_ids, seeds).to(self.device)
+        return ResidentRows(replace(self.rows, weights=weights), unit_ids=self._unit_ids)
+
+
+def times_bootstrap(weights: Tensor | None, unit_ids: pa.Array, seeds: Sequence[int]) -> Tensor:
+    """Row `weights` [row] times bootstrap weights, float32 [row], or [row, member] for several `seeds`; on the CPU."""
+    drawn = torch.from_numpy(bootstrap_weights(unit_ids, seeds))
+    if weights is not None:
+        drawn = drawn * weights.double().cpu().unsqueeze(1)
+    return drawn.float().squeeze(1)
 
 
 def stage_totals(rows: Rows) -> Tensor:
