@@ -128,7 +128,7 @@ class ECUP(NeuralModel):
     tau_heads: int = 1
 
     network_: EcupNetwork = field(init=False, repr=False)
-    arm_attributes_: list[Attributes] | None = field(init=False, repr=False)
+    arm_attributes_: list[Attributes] | None = field(init=False, repr=False, default=None)
 
     def _fit_schema(self, campaign: Campaign | CampaignStream) -> FeatureSchema:
         return self._schema_with(campaign, bins=self.bins if self.numeric_embedding == "piecewise" else 0)
