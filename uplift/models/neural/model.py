@@ -37,7 +37,7 @@ from uplift.models.neural.engine import (
 from uplift.models.neural.loss import LossSpace
 from uplift.models.neural.network import ChainNetwork
 from uplift.models.neural.progress import TrainingProgress
-from uplift.models.neural.rows import check_value, choose_value_loss, feature_tensors, load_rows
+from uplift.models.neural.rows import choose_value_loss, feature_tensors, load_rows
 from uplift.models.neural.schedule import Schedule
 from uplift.models.neural.selection import Criterion
 from uplift.models.neural.sources import ResidentRows
@@ -45,6 +45,7 @@ from uplift.models.neural.threads import fixed_threads
 from uplift.models.neural.value import ValueLoss
 from uplift.models.parameters import SEED, Choice, Each, Flag, Number, OrNone, Rule, Text, Whole
 from uplift.models.row_weights import row_weights
+from uplift.models.stray_values import check_value
 from uplift.splitting import held_out_mask
 
 WEIGHTS_FILE = "model.safetensors"

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from uplift.campaign import Campaign
     from uplift.features import FeatureSchema
 
-STRAY = 0.01
-"""Share of values without the last stage that are ignored; above it, as in ``uplift check``, they are an error."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
@@ -76,26 +73,6 @@ def feature_tensors(campaign: Campaign, schema: FeatureSchema) -> tuple[Tensor, 
         # One column at a time and in place: the whole matrix in float64 would be three times the campaign.
         column[:] = (column.astype(np.float64) - field.mean) / field.std
     return torch.from_numpy(encoded.numeric), torch.from_numpy(encoded.categorical)
-
-
-def check_value(campaign: Campaign) -> int:
-    """Count the rows whose value will be ignored because they did not reach the last stage.
-
-    Raises
-    ------
-    ModelError
-        These are more than 1 % of all rows with a value: it is not the value of the last stage.
-    """
-    if not campaign.has_value:
-        return 0
-    some = campaign.outcomes[:, -1] != 0
-    stray = int((some & (campaign.outcomes[:, -2] == 0)).sum())
-    if stray > STRAY * some.sum():
-        raise ModelError(
-            f"the value is not 0 in {stray:,} rows that did not reach {campaign.chain[-1]!r}, {stray / some.sum():.1%} "
-            f"of all values, so it is not the value of that stage; set it to 0 there, or fix the stage."
-        )
-    return stray
 
 
 def choose_value_loss(wanted: str, campaigns: Sequence[Campaign], *, model: str) -> ValueLoss | None:
