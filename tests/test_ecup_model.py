@@ -20,8 +20,9 @@ from uplift.models.ecup import ECUP
 from uplift.models.neural import model as model_module
 from uplift.models.neural.averaging import MovingAverage
 from uplift.models.neural.engine import check_validation, received, score
-from uplift.models.neural.rows import STRAY, load_rows
+from uplift.models.neural.rows import load_rows
 from uplift.models.row_weights import row_weights
+from uplift.models.stray_values import STRAY
 from uplift.simulation import simulate
 
 QUICK: dict[str, Any] = {

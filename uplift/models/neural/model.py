@@ -48,14 +48,7 @@ from uplift.models.neural.host_rows import HostRows, rows_that_fit
 from uplift.models.neural.loss import LossSpace
 from uplift.models.neural.network import ChainNetwork
 from uplift.models.neural.progress import TrainingProgress
-from uplift.models.neural.rows import (
-    Normalise,
-    Rows,
-    check_value,
-    choose_value_loss,
-    feature_tensors,
-    load_rows,
-)
+from uplift.models.neural.rows import Normalise, Rows, choose_value_loss, feature_tensors, load_rows
 from uplift.models.neural.schedule import Schedule
 from uplift.models.neural.selection import Criterion
 from uplift.models.neural.sources import ResidentRows, RowSource
@@ -64,6 +57,7 @@ from uplift.models.neural.threads import fixed_threads
 from uplift.models.neural.value import ValueLoss
 from uplift.models.parameters import SEED, Choice, Each, Flag, Number, OrNone, Rule, Text, Whole
 from uplift.models.row_weights import RowWeights, row_weights
+from uplift.models.stray_values import check_value
 from uplift.models.stream_weights import StreamWeights
 from uplift.splitting import held_out_mask
 
