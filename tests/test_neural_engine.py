@@ -197,7 +197,6 @@ def test_half_precision_products_change_the_losses_by_rounding_only(small: Campa
 
 
 def test_a_clipped_gradient_moves_no_further_than_its_norm_allows(small: Campaign) -> None:
-    schema = ECUP(**QUICK).fit(small).schema_
     model = ECUP(**QUICK).fit(small)
     start = model._build(model.schema_, 4, 3, "lognormal", seed=0).tower.weights[0]
     free = model.network_.tower.weights[0]
