@@ -17,6 +17,7 @@ from uplift.models.row_weights import row_weights
 MODELS = {
     "lightgbm_t": {},
     "lightgbm_s": {},
+    "lightgbm_chain": {},
     "sklift_two_models": {},
     "sklift_class_transformation": {},
     "causalml_x": {},
@@ -86,6 +87,7 @@ def fitted(three_arms):
 THRESHOLDS = {
     "lightgbm_t": (0.80, 0.70, 0.60),
     "lightgbm_s": (0.85, 0.80, 0.70),
+    "lightgbm_chain": (0.85, 0.80, 0.70),
     "sklift_two_models": (0.80, 0.70, 0.60),
     "sklift_class_transformation": (0.70, 0.60, 0.60),
     "causalml_x": (0.80, 0.70, 0.60),
@@ -114,7 +116,7 @@ def test_mean_uplift_is_the_experiments_difference_in_means(name, fitted, three_
         for arm in (1, 2):
             ate = means[arm] - means[0]
             # An S-learner shrinks: it pays for every split on the arm. A forest's bootstrap adds noise.
-            tolerance = 0.25 if name == "lightgbm_s" else 0.15
+            tolerance = 0.25 if name in ("lightgbm_s", "lightgbm_chain") else 0.15
             assert effects.tau_all[:, arm, s].mean() == pytest.approx(ate, rel=tolerance)
             assert effects.mu_all[:, arm, s].mean() == pytest.approx(means[arm], rel=0.08)
 
@@ -131,7 +133,7 @@ def test_outcomes_are_probabilities_that_shrink_along_the_chain(name, fitted):
     assert effects.model == name
 
 
-@pytest.mark.parametrize("name", ["lightgbm_t", "lightgbm_s"])
+@pytest.mark.parametrize("name", ["lightgbm_t", "lightgbm_s", "lightgbm_chain"])
 def test_uplift_is_the_difference_of_outcomes_where_the_model_learns_outcomes(name, fitted):
     effects = fitted[name][1]
     np.testing.assert_array_equal(effects.tau_all, effects.mu_all - effects.mu_all[:, :1])
@@ -237,7 +239,11 @@ def test_arms_are_told_apart_by_name_and_not_by_order(name, fitted, three_arms):
     before = fitted[name][1]
     for stage in ("click", "buy"):
         for old, new in (("five", "z"), ("ten", "a")):
-            if name in ("lightgbm_s", "causalml_uplift_forest"):  # arms share splits; order breaks ties
+            if name in (
+                "lightgbm_s",
+                "lightgbm_chain",
+                "causalml_uplift_forest",
+            ):  # arms share splits; order breaks ties
                 assert np.corrcoef(before.tau(stage, old), effects.tau(stage, new))[0, 1] > 0.9
             else:
                 np.testing.assert_array_equal(before.tau(stage, old), effects.tau(stage, new))
@@ -275,8 +281,8 @@ def test_an_amount_for_every_arm_becomes_a_feature_of_the_s_learner(three_arms):
         "value": "spend",
     }
     without = small("lightgbm_s", n_estimators=2).fit(Campaign.from_table(campaign.table, **roles))
-    assert with_amounts.amounts_ == [0.0, 5.0, 10.0]
-    assert without.amounts_ is None
+    assert with_amounts.arm_columns_.amounts == (0.0, 5.0, 10.0)
+    assert without.arm_columns_.amounts is None
     assert with_amounts.parts_[0]["outcome"].num_feature() == without.parts_[0]["outcome"].num_feature() + 1
 
 
@@ -351,6 +357,7 @@ def confounded(n: int = 6000, seed: int = 1) -> pd.DataFrame:
     [
         "lightgbm_t",
         "lightgbm_s",
+        "lightgbm_chain",
         "sklift_two_models",
         "sklift_class_transformation",
         "causalml_x",

@@ -20,7 +20,7 @@ from uplift.models.ecup import ECUP
 from uplift.models.neural import model as model_module
 from uplift.models.neural.averaging import MovingAverage
 from uplift.models.neural.engine import check_validation, received, score
-from uplift.models.neural.rows import STRAY, load_rows
+from uplift.models.neural.rows import load_rows
 from uplift.models.row_weights import row_weights
 from uplift.simulation import simulate
 

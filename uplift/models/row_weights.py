@@ -56,17 +56,29 @@ def row_weights(campaign: Campaign, *, clip: float = math.inf) -> RowWeights | N
     ----------
     Robins, Hernan, Brumback, Marginal structural models and causal inference in epidemiology, Epidemiology 2000.
     """
-    base, received, strata = campaign.weights, campaign.propensity, campaign.stratum_codes
-    if base is None and received is None and strata is None:
+    base = campaign.weights
+    if base is None and campaign.propensity is None and campaign.stratum_codes is None:
         return None
+    received = received_propensity(campaign)
     arms, n_arms = campaign.arm_codes.astype(np.int64), len(campaign.arms)
     weights = np.ones(campaign.n_rows) if base is None else np.array(base, np.float64)
-    if received is None and strata is not None:
-        cell = strata.astype(np.int64) * n_arms + arms
-        received = np.bincount(cell, weights)[cell] / np.bincount(strata, weights)[strata]
     if received is None:
         return RowWeights(weights / weights.mean())
     share = np.bincount(arms, weights, n_arms) / weights.sum()
     ratio = share[arms] / received
     weights = weights * np.minimum(ratio, clip)
     return RowWeights(weights / weights.mean(), int((ratio > clip).sum()), float(ratio.max(initial=0.0)))
+
+
+def received_propensity(campaign: Campaign) -> np.ndarray | None:
+    """Probability of the arm that each row received, float64 [row].
+
+    The campaign's propensity; without one, the (weighted) share of the arm within the row's stratum; None without
+    strata either.
+    """
+    received, strata = campaign.propensity, campaign.stratum_codes
+    if received is not None or strata is None:
+        return received
+    weights = np.ones(campaign.n_rows) if campaign.weights is None else campaign.weights
+    cell = strata.astype(np.int64) * len(campaign.arms) + campaign.arm_codes
+    return np.bincount(cell, weights)[cell] / np.bincount(strata, weights)[strata]

@@ -106,6 +106,10 @@ class Training:
         """The rows that received `arm`."""
         return self.take(self.arms == arm)
 
+    def with_matrix(self, matrix: np.ndarray) -> Training:
+        """The same rows with another matrix [row, column]."""
+        return Training(matrix, self.arms, self.outcomes, self.weights, self.binary, self.n_arms)
+
     def learn_outcome(self, settings: Settings, stage: int, *, value: str = REGRESSION) -> Booster:
         """LightGBM model of one stage on all these rows; the rows are binned once for all stages.
 
@@ -172,17 +176,17 @@ class ClassicalModel(UpliftModel):
             raise ModelError(
                 f"arm {campaign.arm_names[int(np.argmin(counts))]!r} has no rows to learn from; drop the arm or use a bigger training part."
             )
-        binary = tuple(stage != VALUE_STAGE for stage in campaign.stages)
+        self.parts_ = self._learn(self._training(campaign))
+
+    def _training(self, campaign: Campaign) -> Training:
         weights = row_weights(campaign)
-        self.parts_ = self._learn(
-            Training(
-                self._matrix(campaign),
-                campaign.arm_codes,
-                campaign.outcomes,
-                None if weights is None else weights.values,
-                binary,
-                len(campaign.arms),
-            )
+        return Training(
+            self._matrix(campaign),
+            campaign.arm_codes,
+            campaign.outcomes,
+            None if weights is None else weights.values,
+            tuple(stage != VALUE_STAGE for stage in campaign.stages),
+            len(campaign.arms),
         )
 
     def _predict(self, campaign: Campaign) -> Effects:

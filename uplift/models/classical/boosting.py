@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -163,16 +163,102 @@ class Settings:
         ModelError
             LightGBM refuses a parameter, or the objective refuses the outcome.
         """
+        params = self._labelled(data, outcome, objective)
+        booster = _guarded(lambda: lightgbm().train(params, data, num_boost_round=self.n_estimators))
+        # Through text at once: the saved model is then the very one that predicts, and the data are freed.
+        return booster_from_text(booster.model_to_string())
+
+    def enough_rounds(
+        self, data: Dataset, outcome: np.ndarray, held: Rows, objective: str, *, patience: int, errors: float
+    ) -> int:
+        """Number of trees, 1 to `n_estimators`, by the loss on rows that were not learned from.
+
+        The most trees whose loss is not higher than the lowest by more than `errors` standard errors of the
+        difference.
+
+        Parameters
+        ----------
+        data : Dataset
+            Rows to learn from, of :meth:`dataset`.
+        outcome : ndarray [row]
+            Their outcome.
+        held : Rows
+            Rows to judge by.
+        objective : str
+            Also the loss: log loss, squared error, or Tweedie deviance.
+        patience : int
+            Stop after so many trees without progress.
+        errors : float
+            >= 0; 0 is the lowest loss.
+        """
+        module = lightgbm()
+        params = self._labelled(data, outcome, objective)
+        judge = data.create_valid(held.matrix, np.ascontiguousarray(held.outcome, np.float32), held.weights)
+        stop = module.early_stopping(patience, verbose=False)
+        booster = _guarded(
+            lambda: module.train(
+                params,
+                data,
+                num_boost_round=self.n_estimators,
+                valid_sets=[judge],
+                callbacks=[stop],
+                keep_training_booster=True,  # else the trees after the lowest loss are gone
+            )
+        )
+        # 0 where LightGBM ended by itself, because no leaf could be split any more.
+        lowest = int(booster.best_iteration) or self.n_estimators
+        if errors == 0 or lowest >= booster.current_iteration():
+            return lowest
+
+        def scores(first: int, trees: int) -> np.ndarray:
+            return np.asarray(
+                booster.predict(
+                    held.matrix,
+                    start_iteration=first,
+                    num_iteration=trees,
+                    raw_score=True,
+                    num_threads=workers,
+                ),
+                np.float64,
+            )
+
+        workers = useful_threads(self.n_jobs, *held.matrix.shape)
+        score = scores(0, lowest)
+        reference, enough = _row_losses(score, held.outcome, objective), lowest
+        weights = np.ones(len(score)) if held.weights is None else held.weights
+        for tree in range(lowest, booster.current_iteration()):
+            score = score + scores(tree, 1)
+            difference = weights * (_row_losses(score, held.outcome, objective) - reference)
+            if difference.sum() <= errors * np.sqrt(np.square(difference - difference.mean()).sum()):
+                enough = tree + 1
+        return enough
+
+    def _labelled(self, data: Dataset, outcome: np.ndarray, objective: str) -> dict[str, Any]:
+        """Set the labels of `data`; the parameters to train it with."""
         if objective == TWEEDIE and outcome.size and outcome.min() < 0:
             raise ModelError(
                 f"the Tweedie objective cannot take the {int((outcome < 0).sum()):,} negative values of this campaign; use value_objective='regression'."
             )
         data.set_label(np.ascontiguousarray(outcome, np.float32))
         workers = useful_threads(self.n_jobs, data.num_data(), data.num_feature())
-        params = {**self.params, "objective": objective, "num_threads": workers}
-        booster = _guarded(lambda: lightgbm().train(params, data, num_boost_round=self.n_estimators))
-        # Through text at once: the saved model is then the very one that predicts, and the data are freed.
-        return booster_from_text(booster.model_to_string())
+        return {**self.params, "objective": objective, "num_threads": workers}
+
+
+class Rows(NamedTuple):
+    """Rows of one outcome: matrix [row, column], outcome [row], and weights [row] or None."""
+
+    matrix: np.ndarray
+    outcome: np.ndarray
+    weights: np.ndarray | None
+
+
+def _row_losses(score: np.ndarray, outcome: np.ndarray, objective: str) -> np.ndarray:
+    """Loss of every row whose model says `score` on the scale of the link."""
+    if objective == BINARY:
+        return np.logaddexp(0.0, score) - outcome * score
+    if objective == TWEEDIE:  # LightGBM's default power is 1.5
+        return 2.0 * outcome * np.exp(-0.5 * score) + 2.0 * np.exp(0.5 * score)
+    return np.square(outcome - score)
 
 
 def _guarded(call: Any) -> Any:

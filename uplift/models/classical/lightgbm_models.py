@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from uplift.models.classical.adapter import (
     StageEffects,
     Training,
 )
+from uplift.models.classical.arm_columns import ArmColumns
 from uplift.models.classical.boosting import REGRESSION, TWEEDIE, BoostedParameters, predict
 from uplift.models.parameters import Choice, Rule
 
@@ -91,47 +93,28 @@ class LightGBMS(BoostedParameters, ClassicalModel):
     value_objective: str = REGRESSION
 
     def _fit(self, campaign: Campaign, validation: Campaign | None) -> None:
-        amounts = [arm.amount for arm in campaign.arms[1:]]
-        known = [float(amount) for amount in amounts if amount is not None]
-        self.amounts_: list[float] | None = [0.0, *known] if len(known) == len(amounts) > 1 else None
+        self.arm_columns_ = ArmColumns.of(campaign.arms)
         super()._fit(campaign, validation)
 
-    def _with_arm(self, matrix: np.ndarray) -> np.ndarray:
-        """A copy of `matrix` with room for the arm's columns."""
-        extra = 1 if self.amounts_ is None else 2
-        wide = np.empty((matrix.shape[0], matrix.shape[1] + extra), np.float32)
-        wide[:, :-extra] = matrix
-        return wide
-
-    def _set_arm(self, wide: np.ndarray, columns: int, arms: np.ndarray | int) -> None:
-        wide[:, columns] = arms
-        if self.amounts_ is not None:
-            wide[:, columns + 1] = np.asarray(self.amounts_, np.float32)[arms]
-
     def _learn(self, training: Training) -> list[Parts]:
-        columns = training.matrix.shape[1]
-        wide = self._with_arm(training.matrix)
-        self._set_arm(wide, columns, training.arms)
-        rows = Training(
-            wide, training.arms, training.outcomes, training.weights, training.binary, training.n_arms
-        )
-        settings = self.settings(self.schema_, extra_categorical=(columns,))
+        rows = training.with_matrix(self.arm_columns_.append(training.matrix, training.arms))
+        settings = self.settings(self.schema_, extra_categorical=(training.matrix.shape[1],))
         return [
             {"outcome": rows.learn_outcome(settings, s, value=self.value_objective)}
             for s in range(len(training.binary))
         ]
 
     def _read(self, parts: Parts, matrix: np.ndarray, binary: bool) -> StageEffects:
-        wide = self._with_arm(matrix)
+        wide = self.arm_columns_.append(matrix, 0)
         mu = np.empty((matrix.shape[0], len(self.arms_)))
         for arm in range(len(self.arms_)):
-            self._set_arm(wide, matrix.shape[1], arm)
+            self.arm_columns_.put(wide, arm)
             mu[:, arm] = predict(parts["outcome"], wide, self.n_jobs)
         return StageEffects(mu)
 
-    def _save(self, folder: Any) -> dict[str, Any]:
-        return {**super()._save(folder), "amounts": self.amounts_}
+    def _save(self, folder: Path) -> dict[str, Any]:
+        return {**super()._save(folder), "amounts": self.arm_columns_.amounts}
 
-    def _load(self, folder: Any, state: dict[str, Any]) -> None:
+    def _load(self, folder: Path, state: dict[str, Any]) -> None:
         super()._load(folder, state)
-        self.amounts_ = state["amounts"]
+        self.arm_columns_ = ArmColumns(None if state["amounts"] is None else tuple(state["amounts"]))

@@ -51,7 +51,6 @@ from uplift.models.neural.progress import TrainingProgress
 from uplift.models.neural.rows import (
     Normalise,
     Rows,
-    check_value,
     choose_value_loss,
     feature_tensors,
     load_rows,
@@ -64,6 +63,7 @@ from uplift.models.neural.threads import fixed_threads
 from uplift.models.neural.value import ValueLoss
 from uplift.models.parameters import SEED, Choice, Each, Flag, Number, OrNone, Rule, Text, Whole
 from uplift.models.row_weights import RowWeights, row_weights
+from uplift.models.stray_values import check_value
 from uplift.models.stream_weights import StreamWeights
 from uplift.splitting import held_out_mask
 

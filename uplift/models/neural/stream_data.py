@@ -8,10 +8,11 @@ import torch
 
 from uplift.campaign import Campaign
 from uplift.campaign_stream import CampaignStream
-from uplift.models.neural.rows import Rows, check_stray, concat_rows, value_loss_for
+from uplift.models.neural.rows import Rows, concat_rows, value_loss_for
 from uplift.models.neural.streamed_rows import Encode, RoleStatistics, StreamedRows, Weigh
 from uplift.models.neural.value import ValueLoss
 from uplift.models.row_weights import row_weights
+from uplift.models.stray_values import check_stray
 from uplift.models.stream_weights import StreamWeights
 
 
