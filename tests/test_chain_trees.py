@@ -154,7 +154,7 @@ def test_a_stage_that_nobody_reached_is_named():
         ModelError, match="none of 400 training rows reached 'buy', so 'value' cannot be learned"
     ):
         make_model("lightgbm_chain", patience=None).fit(Campaign.from_frame(tiny(0), **ROLES))
-    with pytest.raises(ModelError, match="held-out rows reached 'buy'.*set patience to None"):
+    with pytest.raises(ModelError, match=r"held-out rows reached 'buy'.*set patience to None"):
         make_model("lightgbm_chain").fit(Campaign.from_frame(tiny(1), **ROLES))
 
 

@@ -22,6 +22,7 @@ from uplift.models.neural.averaging import MovingAverage
 from uplift.models.neural.engine import check_validation, received, score
 from uplift.models.neural.rows import load_rows
 from uplift.models.row_weights import row_weights
+from uplift.models.stray_values import STRAY
 from uplift.simulation import simulate
 
 QUICK: dict[str, Any] = {

@@ -117,7 +117,7 @@ def _by_uplift(
     held: Campaign, parts: list[Effects], stage: int, mass: np.ndarray, equal: np.ndarray
 ) -> tuple[np.ndarray, Losses]:
     arms, rows = held.arm_codes.astype(np.int64), np.arange(len(held))
-    mu = sum(part.mu_all[:, :, stage].astype(np.float64) for part in parts) / len(parts)
+    mu = np.stack([part.mu_all[:, :, stage] for part in parts]).mean(axis=0, dtype=np.float64)
     residual = (held.outcomes[:, stage] - mu[rows, arms]) * _inverse_propensity(held)
     gram, cross = np.zeros((len(parts), len(parts))), np.zeros(len(parts))
     pseudo_outcomes, uplifts = [], []

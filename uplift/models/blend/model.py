@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Self, get_args
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from uplift.models.base import UpliftModel
 from uplift.models.blend import criteria
 from uplift.models.blend.criteria import Criterion, Verdict, choose_weights
 from uplift.models.blend.simplex import MOST_PARTS
+from uplift.models.checkpoints import fit_resumably
 from uplift.models.parameters import SEED, Choice, Flag, Number, Refused, Rule
 from uplift.splitting import held_out_mask
 
@@ -96,6 +98,7 @@ class ChainBlend(UpliftModel):
     """
 
     name: ClassVar[str] = "chain_blend"
+    resumable: ClassVar[bool] = True
     rules: ClassVar[Mapping[str, Rule]] = {
         "models": Tables(),
         "criterion": Choice(*get_args(Criterion)),
@@ -125,12 +128,13 @@ class ChainBlend(UpliftModel):
         self.holdout_fraction = holdout_fraction
         self.refit = refit
         self.random_state = random_state
+        self._checkpoint_folder: str | os.PathLike[str] | None = None
 
     # ---------------------------------------------------------------- parts
 
     @property
     def _tables(self) -> dict[str, dict[str, Any]]:
-        chosen = dict.fromkeys(DEFAULT_PARTS, {}) if self.models is None else self.models
+        chosen: Mapping[str, Mapping[str, Any]] = self.models or {name: {} for name in DEFAULT_PARTS}
         return {name: dict(params) for name, params in chosen.items()}
 
     def _make(self, name: str) -> UpliftModel:
@@ -155,6 +159,27 @@ class ChainBlend(UpliftModel):
         registry.check_available(DEFAULT_PARTS)
 
     # ---------------------------------------------------------------- learning
+
+    def fit(
+        self,
+        campaign: Campaign,
+        *,
+        validation: Campaign | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """Learn the parts and how to mix them; see :meth:`uplift.models.base.UpliftModel.fit`.
+
+        Parameters
+        ----------
+        campaign : Campaign
+            Training rows.
+        validation : Campaign, optional
+            Rows to pick the weights on, disjoint from the training and test rows; else carved out of `campaign`.
+        checkpoint : path, optional
+            Folder where parts that can go on after an interrupt keep their state.
+        """
+        self._checkpoint_folder = checkpoint
+        return super().fit(campaign, validation=validation)
 
     def _fit(self, campaign: Campaign, validation: Campaign | None) -> None:
         registry.check_available(self._tables)
@@ -185,12 +210,16 @@ class ChainBlend(UpliftModel):
             self.parts_ = self._learn(campaign, ", on all rows")
 
     def _learn(self, campaign: Campaign, why: str) -> dict[str, UpliftModel]:
+        """The fitted parts; `why` tells two fits of a part from each other."""
         parts = {}
         for name in self._tables:
             part = self._make(name)
             if self.on_progress is not None:
                 part.on_progress = _prefixed(self.on_progress, f"{name}{why}: ")
-            parts[name] = part.fit(campaign)
+            below = (
+                None if self._checkpoint_folder is None else Path(self._checkpoint_folder) / f"{name}{why}"
+            )
+            parts[name] = fit_resumably(part, campaign, below)
             part.on_progress = None
         return parts
 
@@ -224,7 +253,12 @@ class ChainBlend(UpliftModel):
         self.parts_ = {name: registry.load_model(folder / Path(name).name) for name in state["parts"]}
         self.weights_ = np.array(state["weights"], np.float64)
         self.verdicts_ = [
-            Verdict(**{key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()})
+            Verdict(
+                weights=tuple(entry["weights"]),
+                best=tuple(entry["best"]),
+                gain=entry["gain"],
+                error=entry["error"],
+            )
             for entry in state["verdicts"]
         ]
 
