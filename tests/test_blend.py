@@ -202,7 +202,11 @@ def test_networks_and_trees_blend_and_tell_how_far_they_are(campaign, tmp_path):
     }
     model, heard = make_model("chain_blend", models=small), []
     model.on_progress = heard.append
-    effects = model.fit(campaign).predict(campaign)
+    effects = model.fit(campaign, checkpoint=tmp_path / "state").predict(campaign)
+    kept = {
+        file.relative_to(tmp_path / "state").parts[0] for file in (tmp_path / "state").rglob("*.safetensors")
+    }
+    assert kept == {"ecup-to-pick-weights", "ecup-on-all-rows"}
     assert any(words.startswith("ecup, to pick weights: epoch 1 of") for words in heard)
     assert any(words.startswith("lightgbm_chain, on all rows: value: ensemble 1 of 1") for words in heard)
     model.save(tmp_path / "model")

@@ -18,6 +18,7 @@ ROWS = 40_000
 QUICK = {
     "ecup": {"max_epochs": 12},
     "tarnet": {"max_epochs": 12},
+    "chain_blend": {"models": {"ecup": {"max_epochs": 12}, "lightgbm_chain": {}}},
     "causalml_uplift_forest": {"n_estimators": 20},
 }
 CALIBRATED = [card.name for card in list_models() if card.family != "reference"]

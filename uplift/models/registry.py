@@ -180,7 +180,7 @@ _CARDS = (
         gpu=False,
         intervals="",
         source="Ma et al., SIGIR 2018 (the chain); Kunzel et al., PNAS 2019 (the S-learner)",
-        cost="half a minute per 100,000 rows",
+        cost="about a minute per 100,000 rows",
         library="lightgbm",
     ),
     ModelCard(

@@ -55,7 +55,7 @@ class ChainBlend(UpliftModel):
 
     All parts' potential outcomes and uplifts are mixed with the same weights per stage. Mixtures of rates are rates.
     Where the weights differ between stages a rate may exceed that of the stage before and is then cut to it, which
-    happens for hardly any row; with weights that are the same, it cannot.
+    happens rarely; with weights that are the same, it cannot.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ class ChainBlend(UpliftModel):
         equal = np.full((len(self.stages_), len(self._tables)), 1.0 / len(self._tables))
         self.weights_, self.verdicts_ = equal, []
         if self.rule == "equal" or len(self._tables) == 1:
-            self.parts_ = self._learn(campaign, "")
+            self.parts_ = self._learn(campaign, "on all rows")
             return
         if validation is not None:
             learn, held = campaign, validation
@@ -200,25 +200,25 @@ class ChainBlend(UpliftModel):
             )
             learn, held = campaign.take(~mask), campaign.take(mask)
         again = self.refit and validation is None
-        self.parts_ = self._learn(learn, ", to pick weights" if again else "")
+        self.parts_ = self._learn(learn, "to pick weights" if again else "once")
         found = [part.predict(held) for part in self.parts_.values()]
         for s in range(len(self.stages_)):
             verdict = choose_weights(held, found, stage=s, criterion=self.criterion, rule=self.rule)
             self.verdicts_.append(verdict)
             self.weights_[s] = verdict.weights
         if again:
-            self.parts_ = self._learn(campaign, ", on all rows")
+            self.parts_ = self._learn(campaign, "on all rows")
 
-    def _learn(self, campaign: Campaign, why: str) -> dict[str, UpliftModel]:
-        """The fitted parts; `why` tells two fits of a part from each other."""
+    def _learn(self, campaign: Campaign, purpose: str) -> dict[str, UpliftModel]:
+        """The fitted parts; `purpose` tells two fits of a part from each other, in words and in the checkpoint."""
         parts = {}
         for name in self._tables:
             part = self._make(name)
             if self.on_progress is not None:
-                part.on_progress = _prefixed(self.on_progress, f"{name}{why}: ")
-            below = (
-                None if self._checkpoint_folder is None else Path(self._checkpoint_folder) / f"{name}{why}"
-            )
+                part.on_progress = _prefixed(self.on_progress, f"{name}, {purpose}: ")
+            below = None
+            if self._checkpoint_folder is not None:
+                below = Path(self._checkpoint_folder) / f"{name}-{purpose.replace(' ', '-')}"
             parts[name] = fit_resumably(part, campaign, below)
             part.on_progress = None
         return parts
