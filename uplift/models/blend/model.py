@@ -11,6 +11,7 @@ import numpy as np
 
 from uplift.arms import VALUE_STAGE
 from uplift.campaign import Campaign
+from uplift.campaign_stream import CampaignStream
 from uplift.effects import Effects
 from uplift.errors import ModelError
 from uplift.models import registry
@@ -162,9 +163,9 @@ class ChainBlend(UpliftModel):
 
     def fit(
         self,
-        campaign: Campaign,
+        campaign: Campaign | CampaignStream,
         *,
-        validation: Campaign | None = None,
+        validation: Campaign | CampaignStream | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Learn the parts and how to mix them; see :meth:`uplift.models.base.UpliftModel.fit`.
