@@ -31,7 +31,7 @@ class ModelCard:
         Name in campaign files and results.
     title : str
         One line.
-    family : {"ecup", "blend", "deep", "classical", "reference"}
+    family : {"ecup", "deep", "blend", "classical", "reference"}
     arms : str
         How it handles several arms.
     stages : str
@@ -54,7 +54,7 @@ class ModelCard:
 
     name: str
     title: str
-    family: Literal["ecup", "blend", "deep", "classical", "reference"]
+    family: Literal["ecup", "deep", "blend", "classical", "reference"]
     arms: str
     stages: str
     value: str
@@ -83,8 +83,8 @@ _MODULES = {"scikit-uplift": "sklift"}
 
 _CLASSES = {
     "ecup": ("uplift.models.ecup", "ECUP"),
-    "chain_blend": ("uplift.models.blend", "ChainBlend"),
     "tarnet": ("uplift.models.deep.tarnet", "TARNet"),
+    "chain_blend": ("uplift.models.blend", "ChainBlend"),
     "lightgbm_s": ("uplift.models.classical.lightgbm_models", "LightGBMS"),
     "lightgbm_t": ("uplift.models.classical.lightgbm_models", "LightGBMT"),
     "lightgbm_chain": ("uplift.models.classical.chain_trees", "LightGBMChain"),
@@ -114,20 +114,6 @@ _CARDS = (
         library="torch",
     ),
     ModelCard(
-        name="chain_blend",
-        title="Blend of chain models, by default of ECUP and the chain of LightGBM S-learners",
-        family="blend",
-        arms="as its parts do",
-        stages="as its parts do, mixed with weights per stage",
-        value="as its parts do",
-        propensity=f"{_ROW_WEIGHTS}, in the parts and in picking the mixture",
-        gpu=True,
-        intervals="",
-        source="Breiman, Machine Learning 1996; Kennedy, EJS 2023",
-        cost="twice that of its parts",
-        library="lightgbm",
-    ),
-    ModelCard(
         name="tarnet",
         title="Shared representation with one network head per arm",
         family="deep",
@@ -140,6 +126,20 @@ _CARDS = (
         source="Shalit, Johansson, Sontag, ICML 2017",
         cost="a minute on a CPU, less on a GPU",
         library="torch",
+    ),
+    ModelCard(
+        name="chain_blend",
+        title="Blend of chain models, by default of ECUP and the chain of LightGBM S-learners",
+        family="blend",
+        arms="as its parts do",
+        stages="as its parts do, mixed with weights per stage",
+        value="as its parts do",
+        propensity=f"{_ROW_WEIGHTS}, in the parts and in picking the mixture",
+        gpu=True,
+        intervals="",
+        source="Breiman, Machine Learning 1996; Kennedy, EJS 2023",
+        cost="twice that of its parts",
+        library="lightgbm",
     ),
     ModelCard(
         name="lightgbm_s",
@@ -273,7 +273,7 @@ MODEL_NAMES = tuple(card.name for card in _CARDS)
 
 
 def list_models() -> list[ModelCard]:
-    """Cards of all models: ECUP, the blend, the other networks, the classical ones, then the references."""
+    """Cards of all models: ECUP, the other networks, the blend, the classical ones, then the references."""
     return list(_CARDS)
 
 
