@@ -22,9 +22,10 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.plain_ecup import PlainEcup, score_all_arms, train_epoch
-from uplift.models.ecup.data import Rows
 from uplift.models.ecup.network import EcupNetwork
-from uplift.models.ecup.training import TrainingSettings, score, start, train
+from uplift.models.neural.engine import TrainingSettings, score, start, train
+from uplift.models.neural.rows import Rows
+from uplift.models.neural.sources import ResidentRows
 
 DIM, HIDDEN, GATE_HIDDEN, HEADS, STAGES, BATCH = 16, (128, 64), 64, 2, 2, 2048
 CASES = {(99, 5): (3.0, 4.0), (12, 2): (2.0, 4.0)}
@@ -75,10 +76,16 @@ def simulate(rows: int, fields: int, arms: int, device: torch.device) -> Rows:
     )
 
 
-def our_epoch(network: EcupNetwork, rows: Rows, batch_size: int = BATCH) -> float:
+def our_epoch(
+    network: EcupNetwork, rows: Rows, batch_size: int = BATCH, *, compiled: bool = False
+) -> float:
     """Seconds of one epoch of the package's engine; its validation is not counted."""
     settings = TrainingSettings(
         learning_rate=1e-3,
+        schedule="constant",
+        warmup_steps=0,
+        weight_decay=0.0,
+        gradient_clip=None,
         averaging=0.98,
         batch_size=batch_size,
         max_epochs=1,
@@ -87,10 +94,12 @@ def our_epoch(network: EcupNetwork, rows: Rows, batch_size: int = BATCH) -> floa
         stage_weights=(1.0, 1.0),
         value_weight=1.0,
         loss_space="entire",
+        precision="auto",
+        compile=compiled,
     )
     device = rows.treatment.device
     held = rows.take(torch.arange(1024, device=device))
-    history = train(network, rows, held, settings=settings, generator=torch.Generator(device).manual_seed(0))
+    history = train(network, ResidentRows(rows), held, settings=settings, generator=torch.Generator(device).manual_seed(0))
     return history[0]["seconds"]
 
 
@@ -157,7 +166,7 @@ def compare(fields: int, arms: int, *, rows: int, repetitions: int, machine: Mac
     gap = (score_all_arms(plain, data.numeric[:2048], BATCH) - our_scores(
         network, data.numeric[:2048], data.categorical[:2048])).abs().max()  # fmt: skip
     assert gap < 1e-5, f"not the same function: {gap}"
-    start(network, data)
+    start(network, ResidentRows(data))
     optimiser = torch.optim.Adam(plain.parameters())
     table = torch.utils.data.TensorDataset(
         data.numeric, data.treatment, data.outcomes[:, 0].contiguous(), data.outcomes[:, 1].contiguous()
@@ -206,7 +215,7 @@ def campaign_on_gpu(rows: int, batch_size: int) -> None:
     )
     network = build(fields, arms).to(device)
     data = simulate(rows, fields, arms, device)
-    start(network, data)
+    start(network, ResidentRows(data))
     our_epoch(
         network, data.take(torch.arange(min(rows, 20 * batch_size), device=device)), batch_size
     )  # warm-up

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from benchmarks.plain_ecup import PlainEcup, score_all_arms
-from uplift.models.ecup.loss import stage_losses
 from uplift.models.ecup.network import EcupNetwork
+from uplift.models.neural.loss import stage_losses
 
 
 def pair(fields: int, arms: int) -> tuple[EcupNetwork, PlainEcup]:
