@@ -76,9 +76,7 @@ def simulate(rows: int, fields: int, arms: int, device: torch.device) -> Rows:
     )
 
 
-def our_epoch(
-    network: EcupNetwork, rows: Rows, batch_size: int = BATCH, *, compiled: bool = False
-) -> float:
+def our_epoch(network: EcupNetwork, rows: Rows, batch_size: int = BATCH, *, compiled: bool = False) -> float:
     """Seconds of one epoch of the package's engine; its validation is not counted."""
     settings = TrainingSettings(
         learning_rate=1e-3,
@@ -99,7 +97,9 @@ def our_epoch(
     )
     device = rows.treatment.device
     held = rows.take(torch.arange(1024, device=device))
-    history = train(network, ResidentRows(rows), held, settings=settings, generator=torch.Generator(device).manual_seed(0))
+    history = train(
+        network, ResidentRows(rows), held, settings=settings, generator=torch.Generator(device).manual_seed(0)
+    )
     return history[0]["seconds"]
 
 
@@ -157,12 +157,14 @@ def seconds(run: Callable[[], object], device: torch.device) -> float:
 # ---------------------------------------------------------------- side by side on the CPU
 
 
-def compare(fields: int, arms: int, *, rows: int, repetitions: int, machine: Machine) -> None:
+def compare(
+    fields: int, arms: int, *, rows: int, repetitions: int, machine: Machine, weights: bool, compiled: bool
+) -> None:
     """Print training and scoring rows per second of both, alternating, and the share of the floor."""
     device = torch.device("cpu")
     data = simulate(rows, fields, arms, device)
     network = build(fields, arms)
-    plain = PlainEcup(fields=fields, arms=arms).copy_weights(network)
+    plain = PlainEcup(fields=fields, arms=arms, weights=weights).copy_weights(network)
     gap = (score_all_arms(plain, data.numeric[:2048], BATCH) - our_scores(
         network, data.numeric[:2048], data.categorical[:2048])).abs().max()  # fmt: skip
     assert gap < 1e-5, f"not the same function: {gap}"
@@ -172,11 +174,11 @@ def compare(fields: int, arms: int, *, rows: int, repetitions: int, machine: Mac
         data.numeric, data.treatment, data.outcomes[:, 0].contiguous(), data.outcomes[:, 1].contiguous()
     )
     small = data.take(torch.arange(4 * BATCH))
-    our_epoch(network, small)  # warm-up of both
+    our_epoch(network, small, compiled=compiled)  # warm-up of both
     train_epoch(plain, optimiser, torch.utils.data.TensorDataset(*table[: 4 * BATCH]), BATCH)
     times: dict[str, list[float]] = {"train": [], "train plain": [], "score": [], "score plain": []}
     for _ in range(repetitions):
-        times["train"].append(our_epoch(network, data))
+        times["train"].append(our_epoch(network, data, compiled=compiled))
         times["train plain"].append(seconds(lambda: train_epoch(plain, optimiser, table, BATCH), device))
         times["score"].append(seconds(lambda: our_scores(network, data.numeric, data.categorical), device))
         times["score plain"].append(seconds(lambda: score_all_arms(plain, data.numeric, BATCH), device))
@@ -186,7 +188,7 @@ def compare(fields: int, arms: int, *, rows: int, repetitions: int, machine: Mac
         "score": flops_per_row(fields, arms=arms) / machine.flops,
     }
     print(f"\n{fields} fields, {arms} arms, {rows:,} rows, batch {BATCH}, median of {repetitions}")
-    for job, wanted in zip(("train", "score"), CASES[fields, arms]):
+    for job, wanted in zip(("train", "score"), CASES[fields, arms], strict=True):
         ours, theirs = rows / middle[job], rows / middle[f"{job} plain"]
         print(
             f"  {job:5s}  ours {ours:10,.0f} rows/s   plain {theirs:10,.0f} rows/s   ratio {ours / theirs:5.2f} "
@@ -198,7 +200,7 @@ def compare(fields: int, arms: int, *, rows: int, repetitions: int, machine: Mac
 # ---------------------------------------------------------------- MT-LIFT's size on a GPU
 
 
-def campaign_on_gpu(rows: int, batch_size: int) -> None:
+def campaign_on_gpu(rows: int, batch_size: int, *, compiled: bool) -> None:
     """Print seconds, peak memory and floors of one epoch and of scoring all arms."""
     if not torch.cuda.is_available():
         print(
@@ -216,16 +218,15 @@ def campaign_on_gpu(rows: int, batch_size: int) -> None:
     network = build(fields, arms).to(device)
     data = simulate(rows, fields, arms, device)
     start(network, ResidentRows(data))
-    our_epoch(
-        network, data.take(torch.arange(min(rows, 20 * batch_size), device=device)), batch_size
-    )  # warm-up
+    warm = data.take(torch.arange(min(rows, 20 * batch_size), device=device))
+    our_epoch(network, warm, batch_size, compiled=compiled)
     resident = data.numeric.numel() * 4 + data.outcomes.numel() * 4 + data.treatment.numel() * 8
     weights = sum(parameter.numel() for parameter in network.parameters()) * 4
     steps = -(-rows // batch_size)
     jobs: dict[str, tuple[Callable[[], object], float, float]] = {
         # Rows read once; weights, gradients, two moments and the average read and written in every step.
         "one epoch": (
-            lambda: our_epoch(network, data, batch_size),
+            lambda: our_epoch(network, data, batch_size, compiled=compiled),
             3 * flops_per_row(fields) * rows,
             resident + steps * 10 * weights,
         ),
@@ -257,6 +258,14 @@ def main() -> None:
     options.add_argument("--repetitions", type=int, default=5)
     options.add_argument("--batch-size", type=int, default=BATCH, help="on the GPU")
     options.add_argument("--threads", type=int, default=2, help="on the CPU")
+    options.add_argument(
+        "--compile", action="store_true", help="train with torch.compile (compiled in the warm-up)"
+    )
+    options.add_argument(
+        "--plain-weights",
+        action="store_true",
+        help="the plain implementation calls nn.MultiheadAttention with its defaults (need_weights=True)",
+    )
     given = options.parse_args()
     if given.device != "cuda":
         torch.set_num_threads(given.threads)
@@ -265,12 +274,20 @@ def main() -> None:
             f"CPU, {given.threads} threads: {machine.flops / 1e9:.0f} GFLOP/s in float32 products, "
             f"{machine.bytes / 1e9:.1f} GB/s copied"
         )
-        for (fields, arms), rows in zip(CASES, (40_960, 163_840)):
-            compare(fields, arms, rows=given.rows or rows, repetitions=given.repetitions, machine=machine)
+        for (fields, arms), rows in zip(CASES, (40_960, 163_840), strict=True):
+            compare(
+                fields,
+                arms,
+                rows=given.rows or rows,
+                repetitions=given.repetitions,
+                machine=machine,
+                weights=given.plain_weights,
+                compiled=given.compile,
+            )
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(f"\npeak memory of the process, both implementations: {peak:.2f} GB")
     if given.device != "cpu":
-        campaign_on_gpu(given.rows or MT_LIFT[0], given.batch_size)
+        campaign_on_gpu(given.rows or MT_LIFT[0], given.batch_size, compiled=given.compile)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """ECUP as one writes it straight from the paper, with torch's own modules: what the benchmark compares with.
 
-Nothing here is slow on purpose: the field embedding is one broadcast product, the attentions take torch's fused kernel
-(``need_weights=False``), scoring runs in inference mode. It has no missing values, no value head and no ablations.
+Nothing here is slow on purpose: the field embedding is one broadcast product, the attentions take torch's fused kernel,
+scoring runs in inference mode. It has no missing values, no value head and no ablations. ``weights=True`` calls
+``nn.MultiheadAttention`` with its defaults, as most people do: it then returns the attention's weights, unfused.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -28,13 +31,14 @@ class FieldEmbedding(nn.Module):
 class PlainTAU(nn.Module):
     """Self-attention over the fields, times ReLU of the treatment (eq. 9-13)."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, weights: bool) -> None:
         super().__init__()
+        self.weights = weights
         self.attention = nn.MultiheadAttention(dim, 1, bias=False, batch_first=True)
         self.extract = nn.Linear(dim, dim)
 
     def forward(self, fields: Tensor, treatment: Tensor) -> Tensor:
-        attended, _ = self.attention(fields, fields, fields, need_weights=False)
+        attended, _ = self.attention(fields, fields, fields, need_weights=self.weights)
         return attended * torch.relu(self.extract(treatment)).unsqueeze(1)
 
 
@@ -50,21 +54,23 @@ class PlainEcup(nn.Module):
         hidden: tuple[int, ...] = (128, 64),
         gate_hidden: int = 64,
         gamma: float = 2.0,
+        weights: bool = False,
     ) -> None:
         super().__init__()
+        self.weights = weights
         self.gamma = gamma
         self.fields = FieldEmbedding(fields, dim)
         self.treatment = nn.Embedding(arms, dim)
         self.tasks = nn.Parameter(torch.randn(2, dim))
-        self.tau_g = PlainTAU(dim)
-        self.tau_w = PlainTAU(dim)
+        self.tau_g = PlainTAU(dim, weights)
+        self.tau_w = PlainTAU(dim, weights)
         self.task_attention = nn.MultiheadAttention(dim, 2, batch_first=True)
         self.gates = nn.ModuleList(
             nn.Sequential(nn.Linear(dim, gate_hidden), nn.ReLU(), nn.Linear(gate_hidden, width), nn.Sigmoid())
             for width in hidden
         )
         sizes = [(fields + 1) * dim, *hidden]
-        self.tower = nn.ModuleList(nn.Linear(before, after) for before, after in zip(sizes, hidden))
+        self.tower = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))
         self.heads = nn.ModuleList(nn.Linear(hidden[-1], 1) for _ in range(2))
 
     def forward(self, x: Tensor, arm: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,11 +81,11 @@ class PlainEcup(nn.Module):
         tokens = torch.cat((enhanced, treatment.unsqueeze(1)), dim=1)
         stopped = tokens.detach()
         query = self.tasks.expand(len(x), -1, -1)
-        context, _ = self.task_attention(query, stopped, stopped, need_weights=False)
+        context, _ = self.task_attention(query, stopped, stopped, need_weights=self.weights)
         rates = []
         for task, head in enumerate(self.heads):
             state = tokens.flatten(1)
-            for layer, gate in zip(self.tower, self.gates):
+            for layer, gate in zip(self.tower, self.gates, strict=True):
                 state = torch.relu(layer(state)) * (self.gamma * gate(context[:, task]))
             rates.append(torch.sigmoid(head(state)).squeeze(1))
         return rates[0], rates[1]
@@ -94,7 +100,7 @@ class PlainEcup(nn.Module):
         self.fields.offset.copy_(network.numeric.offset)
         self.treatment.weight.copy_(network.treatment.table)
         self.tasks.copy_(network.taenet.tasks)
-        for plain, unit in zip((self.tau_g, self.tau_w), network.tenet.taus):
+        for plain, unit in zip((self.tau_g, self.tau_w), network.tenet.taus, strict=True):
             plain.attention.in_proj_weight.copy_(torch.cat((unit.query, unit.key, unit.value), dim=1).t())
             plain.attention.out_proj.weight.copy_(unit.project.t())
             plain.extract.weight.copy_(unit.extract.weight.t())
@@ -105,14 +111,14 @@ class PlainEcup(nn.Module):
         self.task_attention.in_proj_bias.copy_(torch.cat([layer.bias for layer in layers]))
         self.task_attention.out_proj.weight.copy_(ours.output.weight.t())
         self.task_attention.out_proj.bias.copy_(ours.output.bias)
-        for plain_gate, gate in zip(self.gates, network.taenet.gates):
+        for plain_gate, gate in zip(self.gates, network.taenet.gates, strict=True):
             for linear, dense in ((plain_gate[0], gate.inner), (plain_gate[2], gate.outer)):
                 linear.weight.copy_(dense.weight.t())
                 linear.bias.copy_(dense.bias)
-        for linear, matrix, bias in zip(self.tower, network.tower.weights, network.tower.biases):
+        for linear, matrix, bias in zip(self.tower, network.tower.weights, network.tower.biases, strict=True):
             linear.weight.copy_(matrix[0].t())
             linear.bias.copy_(bias[0])
-        for linear, vector, bias in zip(self.heads, network.heads.weight, network.heads.bias):
+        for linear, vector, bias in zip(self.heads, network.heads.weight, network.heads.bias, strict=True):
             linear.weight.copy_(vector.unsqueeze(0))
             linear.bias.copy_(bias)
         return self

@@ -62,7 +62,7 @@ class TaskAttention(nn.Module):
         constant = torch.einsum("thk,hk->th", query, self.key.bias.view(self.heads, head_dim)).reshape(-1)
         # Scores [batch, task x head, field]: a softmax over the last axis is the fast one.
         scores = torch.baddbmm(
-            constant.view(1, -1, 1), folded.expand(len(tokens), -1, -1), tokens.transpose(1, 2)
+            constant.view(1, -1, 1), folded.expand(tokens.shape[0], -1, -1), tokens.transpose(1, 2)
         )
         pooled = (torch.softmax(scores, dim=-1) @ tokens).view(-1, task_count, self.heads, dim)
         value = self.value.weight.view(dim, self.heads, head_dim)
