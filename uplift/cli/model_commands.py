@@ -1,4 +1,4 @@
-"""``uplift fit``, ``uplift predict``, ``uplift evaluate`` and ``uplift models``."""
+"""``uplift fit``, ``uplift predict``, ``uplift export-model``, ``uplift evaluate`` and ``uplift models``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this room."""
     app.command("fit")(fit)
     app.command("predict")(predict)
+    app.command("export-model")(export_model)
     app.command("evaluate")(evaluate)
     app.command("models")(models)
 
@@ -126,6 +127,42 @@ def predict(
         progress.start(f"score {rows.n_rows:,} rows")
         loaded.predict_to(rows, out)
     say(f"effects of {rows.n_rows:,} rows: {out}")
+
+
+def export_model(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="Model folder, or a run folder (its chosen model).", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Graph to write: .pt2 or .onnx.", show_default=False)
+    ],
+    format: Annotated[
+        str | None,
+        typer.Option("--format", "-f", help="torch or onnx; default: by the ending.", show_default=False),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Export a neural model's scoring graph for a service, with a description of its inputs (JSON) beside it.
+
+    Example: [bold]uplift export-model models/ecup --out ecup.pt2[/bold]
+    """
+    from uplift.errors import UpliftError
+    from uplift.models.registry import load_model
+
+    loaded = load_model(_model_folder(model))
+    write = getattr(loaded, "export", None)  # trees would have to import torch to be told apart by class
+    if write is None:
+        raise UpliftError(
+            f"model {loaded.name!r} is no neural model and has no graph to export; score with 'uplift predict', or export "
+            f"a model such as 'ecup'."
+        )
+    with steps() as progress:
+        progress.start(f"export {loaded.name} and compare it with the model")
+        written = write(out, format=format, overwrite=overwrite)
+    say(f"scoring graph: {written}, inputs described in {written.name}.json")
 
 
 def evaluate(

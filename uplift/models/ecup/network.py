@@ -280,9 +280,9 @@ class EcupNetwork(ChainNetwork):
         if self.tenet is not None:
             attended = tuple(context.unsqueeze(1) for context in self.tenet.attend(fields))
             adapted = self.tenet.gate(adapted, attended, arms)
-        tokens = append_treatment(adapted.expand(-1, self.arms, -1, -1), arms.expand(len(fields), -1, -1))
+        tokens = append_treatment(adapted.expand(-1, self.arms, -1, -1), arms.expand(fields.shape[0], -1, -1))
         output = self.outcomes(tokens.flatten(0, 1))
-        shape = (len(fields), self.arms)
+        shape = (fields.shape[0], self.arms)  # len() would fix the number of rows in an exported graph
         return ChainOutput(
             output.logits.unflatten(0, shape),
             None if output.value is None else output.value.unflatten(0, shape),

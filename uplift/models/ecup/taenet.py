@@ -60,8 +60,11 @@ class TaskAttention(nn.Module):
         key = self.key.weight.view(dim, self.heads, head_dim)
         folded = torch.einsum("thk,dhk->thd", query, key).reshape(-1, dim)
         constant = torch.einsum("thk,hk->th", query, self.key.bias.view(self.heads, head_dim)).reshape(-1)
-        attention = torch.softmax(tokens @ folded.t() + constant, dim=1)
-        pooled = (attention.transpose(1, 2) @ tokens).view(-1, task_count, self.heads, dim)
+        # Scores [batch, task x head, field]: a softmax over the last axis is the fast one.
+        scores = torch.baddbmm(
+            constant.view(1, -1, 1), folded.expand(tokens.shape[0], -1, -1), tokens.transpose(1, 2)
+        )
+        pooled = (torch.softmax(scores, dim=-1) @ tokens).view(-1, task_count, self.heads, dim)
         value = self.value.weight.view(dim, self.heads, head_dim)
         mixed = torch.einsum("bthd,dhk->bthk", pooled, value).flatten(2) + self.value.bias
         return self.output(mixed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, cast
 
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from uplift.models.neural.layers import Dense, uniform
 
 BitLevel = Literal["d", "f*d"]
+
+FEW = 32
+"""Up to so many fields the CPU forms the attention's scores as a product; above, in the fused kernel."""
 
 
 class TreatmentAwareUnit(nn.Module):
@@ -74,28 +78,18 @@ class TreatmentAwareUnit(nn.Module):
         self.extract = Dense(dim, self.bit_fields * dim, generator=generator)
 
     def attend(self, fields: Tensor) -> Tensor:
-        """E^att [batch, f, d] from E^x [batch, f, d] (eq. 9-11).
+        """E^att [batch, f, d] from E^x [batch, f, d] (eq. 9-11)."""
+        return attend((self,), fields)[0]
 
-        ``Q K' = E^x (W_Q W_K') E^x'`` and ``A V W_P = (A E^x)(W_V W_P)``: the small products are formed once
-        per batch, which halves the work and changes rounding only.
-        """
-        if self.heads > 1:
-            return self._attend_in_heads(fields)
-        query = fields @ ((self.query @ self.key.t()) / math.sqrt(self.query.shape[1]))
-        return mix(query, fields) @ (self.value @ self.project)
-
-    def _attend_in_heads(self, fields: Tensor) -> Tensor:
-        """As :meth:`attend`, with the products formed per head; their sum is what W_P makes of the joined heads."""
+    def products(self) -> tuple[Tensor, Tensor]:
+        """``W_Q W_K' / sqrt(d_a / H)`` and ``W_V W_P`` of every head, each [H, d, d]."""
         size = self.query.shape[1] // self.heads
         query, key, value = (
             weight.unflatten(1, (self.heads, size)).transpose(0, 1)
             for weight in (self.query, self.key, self.value)
         )  # each [H, d, d_a / H]
-        into = query @ key.transpose(1, 2) / math.sqrt(size)
-        out = value @ self.project.unflatten(0, (self.heads, size))
-        tokens = fields.unsqueeze(1)  # [batch, 1, f, d] against [H, d, d]
-        mixed = torch.softmax((tokens @ into) @ tokens.transpose(2, 3), dim=-1) @ tokens
-        return torch.einsum("bhfd,hde->bfe", mixed, out)
+        ask = query @ key.transpose(1, 2) / math.sqrt(size)
+        return ask, value @ self.project.unflatten(0, (self.heads, size))
 
     def bit(self, treatment: Tensor) -> Tensor:
         """E^bit [..., 1 or f, d] from E^tr [..., d]: the treatment information extractor (eq. 12)."""
@@ -105,10 +99,28 @@ class TreatmentAwareUnit(nn.Module):
         return self.attend(fields) * self.bit(treatment)  # eq. 13
 
 
+def attend(units: Sequence[TreatmentAwareUnit], fields: Tensor) -> tuple[Tensor, ...]:
+    """E^att of every unit, each [batch, f, d], from E^x [batch, f, d] (eq. 9-11).
+
+    ``Q K' = E^x (W_Q W_K') E^x'`` and ``A V W_P = (A E^x)(W_V W_P)``: the small products are formed once per
+    batch, which halves the work and changes rounding only. What is attended over is then E^x itself, alike for all
+    units and heads, so that their queries are stacked as if they were more fields: one attention for all of them.
+    Heads are joined by W_P, that is, their answers add up.
+    """
+    asks, answers = zip(*(unit.products() for unit in units), strict=True)
+    into = torch.cat(asks)  # [U H, d, d]
+    query = fields @ into.transpose(0, 1).flatten(1)
+    query = query.unflatten(-1, (into.shape[0], -1)).flatten(1, 2)  # [batch, f U H, d], field by field
+    mixed = mix(query, fields).unflatten(1, (-1, into.shape[0])).flatten(2)
+    out = torch.block_diag(*(answer.flatten(0, 1) for answer in answers))  # [U H d, U d]
+    return (mixed @ out).chunk(len(units), dim=-1)
+
+
 def mix(query: Tensor, fields: Tensor) -> Tensor:
-    """``softmax(Q E') E`` [batch, f, d] over the fields, for queries and fields [batch, f, d]."""
-    if query.is_cuda:
+    """``softmax(Q E') E`` [batch, q, d] over the fields, for queries [batch, q, d] and fields [batch, f, d]."""
+    if query.is_cuda or fields.shape[1] <= FEW:
         # The fused CUDA kernels add up gradients in no fixed order: the same seed would give other weights.
+        # The fused CPU kernel works on blocks of 32 queries or more, which pays from some 30 fields on.
         return torch.softmax(query @ fields.transpose(1, 2), dim=-1) @ fields
     tokens = fields.unsqueeze(1)
     return nn.functional.scaled_dot_product_attention(query.unsqueeze(1), tokens, tokens, scale=1.0).squeeze(
@@ -175,7 +187,7 @@ class TENet(nn.Module):
 
     def attend(self, fields: Tensor) -> tuple[Tensor, ...]:
         """The self-attentions E^att of every unit, each [batch, f, d]: the part without the treatment."""
-        return tuple(tau.attend(fields) for tau in self.taus)
+        return attend(self.taus, fields)
 
     def gate(self, fields: Tensor, attended: tuple[Tensor, ...], treatment: Tensor) -> Tensor:
         """TEGate on attentions that are already there.

@@ -44,6 +44,7 @@ from uplift.models.neural.ensemble import (
     score_members,
     t_quantile,
 )
+from uplift.models.neural.export import GraphFormat, ScoringGraph, export_graph
 from uplift.models.neural.host_rows import HostRows, rows_that_fit
 from uplift.models.neural.loss import LossSpace
 from uplift.models.neural.network import ChainNetwork
@@ -623,6 +624,56 @@ class NeuralModel(UpliftModel):
         return [replace(effects, fingerprint=self.fingerprint_) for effects in found]
 
     # ---------------------------------------------------------------- files
+
+    def export(
+        self, path: str | os.PathLike[str], *, format: GraphFormat | None = None, overwrite: bool = False
+    ) -> Path:
+        """Write the scoring graph as one file that a service runs without this package.
+
+        From numeric [row, p] float32 (as in the data, NaN = missing) and categorical [row, q] int32 codes to the
+        potential outcomes [row, arm, stage] (the mean over the members of an ensemble) under the arms of the training
+        campaign, for any number of rows. ``PATH.json`` beside it holds the order of the
+        fields, the categories, the arms and stages, the versions and the model's fingerprint.
+
+        Parameters
+        ----------
+        path : path
+            The file; its ending says the format unless `format` does: ``.pt2`` or ``.onnx``.
+        format : {"torch", "onnx"}, optional
+            Archive of ``torch.export`` (read it with ``torch.export.load(path).module()``), or ONNX, which needs
+            ``pip install 'uplift[onnx]'``.
+        overwrite : bool
+            Replace existing files.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        ModelError
+            Not fitted; or the written graph differs from the network by more than 1e-5 on random rows, in which case
+            nothing is written.
+        OutputError
+            Unknown format, the file exists (without `overwrite`), or it cannot be written.
+        MissingDependencyError
+            ONNX is wanted and its libraries are not installed.
+        """
+        self._check_fitted()
+        return export_graph(
+            ScoringGraph(self.networks_, self.schema_, normalise=self.normalise),
+            self.schema_,
+            path,
+            format=format,
+            overwrite=overwrite,
+            about={
+                "model": self.name,
+                "fingerprint": self.fingerprint_,
+                "arms": self.arms_,
+                "stages": self.stages_,
+            },
+        )
 
     def _save(self, folder: Path) -> dict[str, Any]:
         tensors = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -33,9 +34,9 @@ class ChainOutput(NamedTuple):
         The running product of the conditional rates; in space ``"independent"`` every logit is that of a rate in the
         entire space, and one that exceeds the rate of the stage before is cut to it.
         """
-        if space == "independent":
-            return torch.sigmoid(self.logits).cummin(-1).values
-        return torch.sigmoid(self.logits).cumprod(-1)
+        # cumprod and cummin of a few stages, in operations that every export format has.
+        step = torch.minimum if space == "independent" else torch.mul
+        return torch.stack(list(accumulate(torch.sigmoid(self.logits).unbind(-1), step)), dim=-1)
 
 
 class OutputLayer(nn.Module, ABC):
