@@ -28,7 +28,7 @@ from uplift.models.neural.sources import RowSource, batches_of
 
 History = list[dict[str, Any]]
 
-CHUNK = {"cpu": 2**19, "cuda": 2**26}
+CHUNK = {"cpu": 2**20, "cuda": 2**26}
 """Floats of the largest intermediate result that are held at once when all arms are scored, by device type."""
 
 
