@@ -74,12 +74,16 @@ def test_numbers_from_numpy_are_numbers(toy: Campaign, tmp_path: Path, name: str
             "learning_rate": 0.5,
             "share_gates": True,
         },
+        "chain_blend": {
+            "holdout_fraction": 0.5,
+            "models": {"lightgbm_s": {"n_estimators": 2}, "lightgbm_t": {"n_estimators": 2}},
+        },
         "tarnet": {"max_epochs": 1, "hidden": (8,), "embedding_dim": 4, "learning_rate": 0.5},
         "causalml_uplift_forest": {"n_estimators": 2, "max_depth": 2, "max_features": 0.5},
         "random": {},
     }.get(name, {"n_estimators": 2, "learning_rate": 0.5})
     plain: dict[str, Any] = {"random_state": 1, **quick}
-    kinds = {int: np.int64, float: np.float32, bool: np.bool_, tuple: np.array}
+    kinds = {int: np.int64, float: np.float32, bool: np.bool_, tuple: np.array, dict: dict}
     model = make_model(name, **{key: kinds[type(value)](value) for key, value in plain.items()}).fit(toy)
     model.save(tmp_path / "model")
     saved = json.loads((tmp_path / "model" / "model.json").read_text())["params"]

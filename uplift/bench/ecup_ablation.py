@@ -18,6 +18,9 @@ PAPER: dict[str, Any] = {
     "averaging": 0.98,
     "stage_weights": None,
     "criterion": "qini",
+    "numeric_embedding": "affine",
+    "arm_encoding": "id",
+    "members": 1,
 }
 """Stated in full, so that a new default of the model is no silent change of the base. The paper has no averaging."""
 
@@ -49,7 +52,10 @@ SUITE = Suite(
         _ecup("last_stage_10", "last stage weighs ten times the first", stage_weights=[1.0, 10.0]),
         _ecup("by_loss", "epoch of the lowest validation loss", criterion="loss"),
         _ecup("by_last_loss", "epoch of the lowest validation loss of the last stage", criterion="last"),
+        _ecup("periodic", "numbers embedded by periodic functions, beyond the paper", numeric_embedding="periodic"),
+        _ecup("piecewise", "numbers embedded piecewise linearly, beyond the paper", numeric_embedding="piecewise"),
         _peer("tarnet", "TARNet on the chain"),
+        _peer("lightgbm_chain", "S-learners on LightGBM, multiplied along the chain"),
         _peer("lightgbm_s", "S-learner on LightGBM"),
         _peer("lightgbm_t", "T-learner on LightGBM"),
     ),
