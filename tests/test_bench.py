@@ -180,7 +180,7 @@ def test_every_variant_of_the_ablation_is_a_model_that_differs_from_the_full_one
             assert len(changed) == 1, variant.name
             assert changed not in seen, variant.name
             seen.append(changed)
-    assert len(seen) == 13
+    assert len(seen) == 15
 
 
 def test_samples_are_fresh_for_every_seed_and_their_truth_is_that_of_the_test_rows() -> None:

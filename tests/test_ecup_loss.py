@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import hypothesis.strategies as st
@@ -235,3 +236,9 @@ def test_training_stops_only_when_nothing_gets_better() -> None:
     assert not offered("qini", 2, rising_qini).exhausted
     assert offered("loss", 2, rising_qini).exhausted
     assert offered("qini", 2, [*rising_qini, (0.4, 0.3), (0.4, 0.2)]).exhausted
+
+
+def test_an_arm_without_validation_rows_has_no_qini() -> None:
+    uplift = torch.tensor([[0.0, 0.1, 0.2], [0.0, 0.3, 0.1]])
+    for treatment in ([0, 1], [1, 2]):
+        assert math.isnan(mean_qini(uplift, torch.tensor([1.0, 0.0]), torch.tensor(treatment)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -49,7 +51,7 @@ def qini_per_capita(score: Tensor, outcome: Tensor, treated: Tensor, weights: Te
 
 
 def mean_qini(uplift: Tensor, outcome: Tensor, treatment: Tensor, weights: Tensor | None = None) -> float:
-    """Mean over treated arms of each arm's Qini against control.
+    """Mean over treated arms of each arm's Qini against control; NaN where an arm, or control, has no row.
 
     Parameters
     ----------
@@ -63,6 +65,8 @@ def mean_qini(uplift: Tensor, outcome: Tensor, treatment: Tensor, weights: Tenso
     scores = []
     for arm in range(1, uplift.shape[1]):
         rows = (treatment == 0) | (treatment == arm)
+        if not ((treatment == 0).any() and (treatment == arm).any()):
+            return math.nan
         scores.append(
             qini_per_capita(
                 uplift[rows, arm],

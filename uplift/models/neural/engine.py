@@ -209,8 +209,9 @@ def train(
     Returns
     -------
     list of dict
-        Per epoch: ``epoch``, ``loss``, ``validation_loss``, ``validation_qini``, ``kept`` (the epoch whose
-        weights were kept), ``seconds``, ``rows_per_second``; losses are weighted sums over stages.
+        Per epoch: ``epoch``, ``loss``, ``validation_loss``, ``validation_qini`` (None where an arm has no validation
+        row), ``kept`` (the epoch whose weights were kept), ``seconds``, ``rows_per_second``; losses are weighted sums
+        over stages.
 
     Raises
     ------
@@ -290,7 +291,7 @@ class _Run:
             "epoch": self.epoch,
             "loss": loss,
             "validation_loss": validation_loss,
-            "validation_qini": candidate.qini,
+            "validation_qini": None if math.isnan(candidate.qini) else candidate.qini,
             "kept": False,
             "seconds": seconds,
             "rows_per_second": seen * self.team.size / seconds,

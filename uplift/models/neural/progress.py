@@ -54,8 +54,9 @@ class TrainingProgress:
 
     def on_epoch(self, entry: dict[str, Any]) -> None:
         """Show a history entry."""
+        qini = entry["validation_qini"]
         status = (
             f"{entry['rows_per_second']:,.0f} rows/s  loss {entry['loss']:.5f}  "
-            f"validation {entry['validation_loss']:.5f}  qini {entry['validation_qini']:+.6f}"
+            f"validation {entry['validation_loss']:.5f}  qini {'unknown' if qini is None else f'{qini:+.6f}'}"
         )
         self._progress.update(self._task, epoch=entry["epoch"] + 1, status=status)
