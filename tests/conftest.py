@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,17 @@ def hillstrom(data_home: Path) -> Campaign:
         file, treatment="treatment", control=0, chain=["visit", "conversion"], value="spend",
         exclude=["segment"], name="hillstrom",
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small products gain nothing from threads, and wait long for each other on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def toy_frame(rows: int = 4_000, *, seed: int = 0, arms: int = 2) -> pd.DataFrame:

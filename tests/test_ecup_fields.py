@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ from uplift.models.ecup.network import EcupNetwork
 from uplift.models.neural.layers import uniform
 from uplift.simulation import simulate
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUICK: dict[str, Any] = {
     "device": "cpu",
     "hidden": (32, 16),
@@ -32,15 +33,6 @@ QUICK: dict[str, Any] = {
     "max_epochs": 2,
     "criterion": "loss",
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small products gain nothing from threads, and wait long for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

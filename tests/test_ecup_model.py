@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,8 @@ from uplift.models.row_weights import row_weights
 from uplift.models.stray_values import STRAY
 from uplift.simulation import simulate
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUICK: dict[str, Any] = {
     "device": "cpu",
     "hidden": (32, 16),
@@ -32,15 +33,6 @@ QUICK: dict[str, Any] = {
     "embedding_dim": 8,
     "max_epochs": 3,
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small products gain nothing from threads, and wait long for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def same(first: np.ndarray, second: np.ndarray) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +13,8 @@ from uplift.models.ecup.network import EcupNetwork
 from uplift.models.ecup.taenet import TaskAttention
 from uplift.models.ecup.tenet import TENet, TreatmentAwareUnit
 from uplift.models.neural.embeddings import CategoricalEmbedding, NumericEmbedding
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PAPER: dict[str, Any] = {
     "numeric_fields": 5,
@@ -55,15 +56,6 @@ VARIANTS: list[dict[str, Any]] = [
     {"numeric_embedding": "periodic", "bins": 4},
     {"arm_attributes": torch.tensor([[5.0, 0], [10, 0], [20, 30]]).double(), "arm_deviations": True},
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small products gain nothing from threads, and wait long for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def generator(seed: int = 0) -> torch.Generator:

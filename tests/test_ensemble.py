@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ from uplift.models.neural.rows import Rows, load_rows
 from uplift.models.neural.sources import ResidentRows
 from uplift.models.registry import load_model, model_card
 from uplift.simulation import simulate
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 QUICK: dict[str, Any] = {
     "device": "cpu",
@@ -54,15 +55,6 @@ NETWORK: dict[str, Any] = {
     "share_gates": False,
 }
 KINDS = [{"ensemble": "seeds"}, {"ensemble": "seeds", "bootstrap": False}, {"ensemble": "shared"}]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small products gain nothing from threads, and wait long for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

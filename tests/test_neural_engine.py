@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +40,6 @@ QUICK: dict[str, Any] = {
     "max_epochs": 3,
     "batch_size": 256,
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +98,8 @@ from uplift.models.ecup import ECUP
 from uplift.models.neural import checkpoint
 from uplift.progress import Silent
 from uplift.simulation import simulate
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 checkpoint.EVERY_SECONDS = 0.0
 campaign = simulate(rows=2500, numeric=3, categorical=1, missing=0.1, seed=3).campaign()
 knobs = dict(device="cpu", hidden=(16, 8), gate_hidden=8, embedding_dim=4, max_epochs=3, batch_size=32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from uplift.models.deep import TARNet
 from uplift.models.deep.tarnet import TarnetNetwork
 from uplift.models.registry import load_model, make_model
 from uplift.simulation import simulate
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SHAPE: dict[str, Any] = {
     "numeric_fields": 5,
@@ -36,15 +37,6 @@ VARIANTS: list[dict[str, Any]] = [
     {"cardinalities": ()},
     {"representation": (8,), "hidden": (4,)},
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small products gain nothing from threads, and wait long for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def generator(seed: int = 0) -> torch.Generator:
