@@ -6,11 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from itertools import count
 
 import torch
 from torch import distributed
+from torch.distributed.rendezvous import rendezvous
 
 from uplift.errors import ModelError
+
+_GROUPS = count()
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,24 @@ class Team:
 def joined(team: Team, device: torch.device) -> Iterator[None]:
     """The process group of `team` for the length of a block; nothing for a team of one.
 
-    A group that already exists is used and left as it is.
+    A group that already exists is used and left as it is. A process may join one group after another, as the parts of
+    a blend do; all processes of the team must then join equally many.
     """
     if team.size == 1 or distributed.is_initialized():
         yield
         return
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # Under names of its own: with those of the group before, a process would wait for addresses that are gone.
+    store = distributed.PrefixStore(f"uplift_{next(_GROUPS)}", _meeting_place())
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, store=store, rank=team.rank, world_size=team.size)
     try:
         yield
     finally:
         distributed.destroy_process_group()
+
+
+@cache
+def _meeting_place() -> distributed.Store:
+    """The store where the processes find each other; process 0 may be its host, so it is opened once and kept."""
+    store, _, _ = next(rendezvous("env://"))
+    return store
