@@ -248,7 +248,10 @@ def test_a_stream_with_a_coupon_that_was_never_sent_is_scored_by_amount(
     in_memory = model.predict(whole.audience(others.drop(columns=["coupon", "click"]), arms=arms))
     assert np.allclose(effects.mu_all, in_memory.mu_all, rtol=1e-4, atol=1e-6)
     assert effects.has_intervals == (members > 1)
-    # An audience of the stream is scored under the arms of the campaign.
+    offered = stream.audience(tmp_path / "others.parquet", arms=arms, block_rows=100)
+    assert model.predict_to(offered, tmp_path / "offered.parquet") == 250
+    assert np.array_equal(Effects.read_parquet(tmp_path / "offered.parquet").mu_all, effects.mu_all)
+    # Unless told otherwise, an audience of the stream is scored under the arms of the campaign.
     known = stream.audience(tmp_path / "others.parquet", block_rows=100)
     assert model.predict_to(known, tmp_path / "known.parquet") == 250
     under_known = Effects.read_parquet(tmp_path / "known.parquet")

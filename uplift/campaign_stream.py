@@ -13,7 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from uplift import columns as cols
-from uplift.arm_discovery import MAX_ARMS, arm_text, arm_words, declare_arms, order_arms
+from uplift.arm_discovery import (
+    MAX_ARMS,
+    arm_text,
+    arm_words,
+    declare_arms,
+    described_arms,
+    order_arms,
+)
 from uplift.arms import Arm
 from uplift.campaign import Campaign
 from uplift.campaign_shape import CampaignShape
@@ -271,13 +278,29 @@ class CampaignStream(CampaignShape):
             )
         return train, held
 
-    def audience(self, source: Source, *, block_rows: int = BLOCK_ROWS) -> CampaignStream:
+    def audience(
+        self,
+        source: Source,
+        *,
+        arms: Mapping[str, Arm | Mapping[str, Any]] | None = None,
+        block_rows: int = BLOCK_ROWS,
+    ) -> CampaignStream:
         """Other customers to be scored with this campaign's roles; they need no treatment and no outcomes.
+
+        Parameters
+        ----------
+        source : files
+            The customers.
+        arms : mapping of arm name to Arm or dict, optional
+            The treated arms to be scored in place of this campaign's, as in :meth:`Campaign.audience`.
+        block_rows : int
+            Rows per block, at most.
 
         Raises
         ------
         CampaignError
-            A feature or the unit column is missing or of another type, or the audience is empty.
+            A feature or the unit column is missing or of another type, the audience is empty, or `arms` names the
+            control or none.
         """
         tables = TableBlocks.open(source, block_rows=block_rows)
         unit = (self.roles.unit,) if self.roles.unit else ()
@@ -297,7 +320,9 @@ class CampaignStream(CampaignShape):
                 raise CampaignError(
                     f"feature {name!r} is numeric in the campaign and {empty.type} in the audience; convert it."
                 )
-        audience = CampaignStream(tables, self.roles, self.arms, self.name)
+        scored = self.arms if arms is None else (self.arms[0], *described_arms(arms, self.roles))
+        audience = CampaignStream(tables, self.roles, scored, self.name)
+        audience.check_costs()
         return replace(audience, _as_text=audience._fractions())._counted(check=True)
 
     def __repr__(self) -> str:

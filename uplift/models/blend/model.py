@@ -59,7 +59,7 @@ class ChainBlend(UpliftModel):
 
     All parts' potential outcomes and uplifts are mixed with the same weights per stage. Mixtures of rates are rates.
     Where the weights differ between stages a rate may exceed that of the stage before and is then cut to it, which
-    happens rarely; with weights that are the same, it cannot.
+    happens rarely; with weights that are the same, it cannot. The effects carry no intervals, whatever the parts do.
 
     Parameters
     ----------

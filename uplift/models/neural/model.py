@@ -307,7 +307,7 @@ class NeuralModel(UpliftModel):
         ----------
         campaign : Campaign or CampaignStream
             Training rows. Those of a stream stay on disk and are read once per epoch, and about four times before
-            and after; memory does not grow with them, but for 4 bytes per row that has a value.
+            and after (once more per member of an ensemble); memory does not grow with them, but for 4 bytes per row that has a value.
         validation : Campaign or CampaignStream, optional
             Rows for early stopping, disjoint from the training and test rows; else carved out of `campaign`.
         checkpoint : path, optional
