@@ -32,6 +32,8 @@ from uplift.models.neural.sources import ResidentRows
 from uplift.progress import Silent
 from uplift.simulation import simulate
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUICK: dict[str, Any] = {
     "device": "cpu",
     "hidden": (16, 8),
@@ -96,10 +98,7 @@ FIT = """
 import sys, torch
 from uplift.models.ecup import ECUP
 from uplift.models.neural import checkpoint
-from uplift.progress import Silent
 from uplift.simulation import simulate
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 checkpoint.EVERY_SECONDS = 0.0
 campaign = simulate(rows=2500, numeric=3, categorical=1, missing=0.1, seed=3).campaign()
 knobs = dict(device="cpu", hidden=(16, 8), gate_hidden=8, embedding_dim=4, max_epochs=3, batch_size=32)
