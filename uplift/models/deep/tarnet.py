@@ -198,16 +198,8 @@ class TarnetNetwork(ChainNetwork):
         """Outcomes under one arm per row, usually the one it received.
 
         The hypotheses of all arms run and one is picked: they are small beside the representation, and gathering
-        every row's own weights would move far more memory than it saves arithmetic.
-
-        Parameters
-        ----------
-        numeric : Tensor [batch, p] float32
-            z-scored, NaN = missing.
-        categorical : Tensor [batch, q] integer
-            Codes.
-        treatment : Tensor [batch] integer
-            Arm codes, 0 = control.
+        every row's own weights would move far more memory than it saves arithmetic. Inputs as in
+        :meth:`ChainNetwork.forward`.
         """
         return received(self.all_arms(numeric, categorical), treatment)
 
