@@ -1,0 +1,68 @@
+"""Models that other packages fit, behind adapters."""
+
+from __future__ import annotations
+
+from uplift.models.cards.card import ROW_WEIGHTS, ModelCard
+
+CARDS: tuple[ModelCard, ...] = (
+    ModelCard(
+        name="sklift_two_models",
+        where="uplift.models.classical.sklift_models:TwoModels",
+        title="scikit-uplift's two models, optionally with dependent data representation",
+        family="classical",
+        arms="each against control",
+        stages="one by one",
+        value="squared error",
+        propensity=ROW_WEIGHTS,
+        gpu=False,
+        intervals="",
+        source="Betlei, Diemert, Amini, ICONIP 2018",
+        cost="seconds",
+        library="scikit-uplift",
+    ),
+    ModelCard(
+        name="sklift_class_transformation",
+        where="uplift.models.classical.sklift_models:ClassTransformation",
+        title="scikit-uplift's class transformation",
+        family="classical",
+        arms="each against control, weighted to equal size",
+        stages="one by one",
+        value="transformed outcome",
+        propensity=ROW_WEIGHTS,
+        gpu=False,
+        intervals="",
+        source="Jaskowski, Jaroszewicz, ICML workshop 2012",
+        cost="seconds",
+        library="scikit-uplift",
+    ),
+    ModelCard(
+        name="causalml_x",
+        where="uplift.models.classical.causalml_meta:XLearner",
+        title="CausalML's X-learner on LightGBM",
+        family="classical",
+        arms="each against control, one control model",
+        stages="one by one",
+        value="squared error",
+        propensity=ROW_WEIGHTS,
+        gpu=False,
+        intervals="",
+        source="Kunzel et al., PNAS 2019",
+        cost="seconds, three to four times lightgbm_t",
+        library="causalml",
+    ),
+    ModelCard(
+        name="causalml_uplift_forest",
+        where="uplift.models.classical.causalml_forest:UpliftForest",
+        title="CausalML's uplift random forest",
+        family="classical",
+        arms="all at once",
+        stages="one by one",
+        value="causal random forest on the money",
+        propensity=ROW_WEIGHTS,
+        gpu=False,
+        intervals="",
+        source="Rzepakowski, Jaroszewicz, KAIS 2012",
+        cost="half a minute per 50,000 rows with three arms and three stages; grows with rows, trees and columns",
+        library="causalml",
+    ),
+)
