@@ -1,0 +1,248 @@
+"""Other libraries' definitions to the last digits, rates and their influence, power, and paired comparisons."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from uplift.errors import EvaluationError
+from uplift.metrics import compatible, scores
+from uplift.metrics.influence import covariance, placebo_error, rate_influence, standard_error
+from uplift.metrics.power import detectable, rows_for_qini
+from uplift.metrics.ranking import Ranking
+
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _rows(
+    rows: int, seed: int, *, share: float = 0.5, effect: float = 0.05, digits: int | None = None
+) -> Rows:
+    """Score, treatment (0/1), outcome (0/1)."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=rows)
+    treated = (rng.random(rows) < share).astype(int)
+    outcome = (rng.random(rows) < np.clip(0.3 + treated * (effect + 0.1 * x), 0, 1)).astype(int)
+    return (x if digits is None else np.round(x, digits)), treated, outcome
+
+
+CASES = [(0.5, 0.05, None), (0.85, 0.05, 1), (0.5, -0.2, None), (0.1, 0.3, 0), (0.85, -0.1, 0)]
+
+
+@pytest.mark.parametrize(("share", "effect", "digits"), CASES)
+def test_scikit_uplift_is_reproduced(share: float, effect: float, digits: int | None) -> None:
+    from sklift import metrics as sklift
+
+    for rows in (300, 20_000):
+        x, t, y = _rows(rows, 3, share=share, effect=effect, digits=digits)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pairs = [
+                (compatible.sklift_qini_auc_score(y, x, t), sklift.qini_auc_score(y, x, t)),
+                (compatible.sklift_uplift_auc_score(y, x, t), sklift.uplift_auc_score(y, x, t)),
+            ]
+            if effect > 0:
+                ours = compatible.sklift_qini_auc_score(y, x, t, negative_effect=False)
+                pairs.append((ours, sklift.qini_auc_score(y, x, t, negative_effect=False)))
+            for strategy in ("overall", "by_group"):
+                for k in (0.1, 0.3, 0.77):
+                    ours = compatible.sklift_uplift_at_k(y, x, t, strategy=strategy, k=k)
+                    pairs.append((ours, sklift.uplift_at_k(y, x, t, strategy=strategy, k=k)))
+                if rows > 1_000:  # with fewer, a bin may lack an arm
+                    ours = compatible.sklift_weighted_average_uplift(y, x, t, strategy=strategy)
+                    pairs.append((ours, sklift.weighted_average_uplift(y, x, t, strategy=strategy)))
+        for ours, theirs in pairs:
+            assert ours == pytest.approx(theirs, abs=1e-9, rel=1e-9)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize(("share", "effect", "digits"), CASES)
+def test_causalml_is_reproduced_ties_in_its_own_order(
+    share: float, effect: float, digits: int | None, normalize: bool
+) -> None:
+    from causalml.metrics import auuc_score, qini_score
+
+    for rows, scale in ((300, 1.0), (20_000, 37.5)):  # the second outcome is money
+        x, t, y = _rows(rows, 4, share=share, effect=effect, digits=digits)
+        frame = pd.DataFrame({"m": x, "y": scale * y, "w": t})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            auuc = auuc_score(frame, outcome_col="y", treatment_col="w", normalize=normalize)["m"]
+            qini = qini_score(frame, outcome_col="y", treatment_col="w", normalize=normalize)["m"]
+        ours = compatible.causalml_auuc_score(scale * y, x, t, normalize=normalize)
+        assert ours == pytest.approx(auuc, rel=1e-9)
+        ours = compatible.causalml_qini_score(scale * y, x, t, normalize=normalize)
+        assert ours == pytest.approx(qini, rel=1e-9)
+
+
+def test_ydf_differs_from_the_headline_by_half_the_average_effect() -> None:
+    x, t, y = _rows(5_000, 5, share=0.3, digits=1)
+    weight = np.random.default_rng(0).lognormal(size=len(x))
+    cells = Ranking.build(x, t, y, weight).cells
+    assert compatible.ydf_auuc(y, x, t, weight) == pytest.approx(
+        scores.qini_per_capita(cells) + cells.ate() / 2, abs=1e-12
+    )
+
+
+def test_grf_rates_by_the_letter_of_their_definition() -> None:
+    rng = np.random.default_rng(6)
+    gamma, priority = rng.normal(size=400), rng.integers(0, 40, 400)
+    shared = pd.Series(gamma).groupby(priority).transform("mean").to_numpy()
+    order = np.argsort(-priority, kind="stable")
+    toc = [shared[order[:k]].mean() - gamma.mean() for k in range(1, 401)]
+    assert compatible.grf_rate(gamma, priority) == pytest.approx(np.mean(toc))
+    share = np.arange(1, 401) / 400
+    assert compatible.grf_rate(gamma, priority, target="QINI") == pytest.approx(np.mean(share * toc))
+    doubled = compatible.grf_rate(np.tile(gamma, 2), np.tile(priority, 2), target="AUTOC")
+    weighted = compatible.grf_rate(gamma, priority, weight=np.full(400, 2.0))
+    assert weighted == pytest.approx(compatible.grf_rate(gamma, priority))
+    assert doubled == pytest.approx(weighted, abs=0.05)  # the sum over q is finer
+
+
+def test_rates_are_those_of_grf_with_inverse_propensity_scores() -> None:
+    # Without outcome models grf's scores are +- y n / n_arm; ours is the integral over q, theirs a sum of n steps.
+    x, t, y = _rows(20_000, 7, share=0.3, digits=2)
+    n_t = t.sum()
+    gamma = np.where(t == 1, y * len(t) / n_t, -y * len(t) / (len(t) - n_t))
+    ranking = Ranking.build(x, t, y)
+    assert rate_influence(ranking, "qini").value == pytest.approx(
+        compatible.grf_rate(gamma, x, target="QINI"), abs=2e-5
+    )
+    assert rate_influence(ranking, "autoc").value == pytest.approx(
+        compatible.grf_rate(gamma, x, target="AUTOC"), abs=2e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: compatible.sklift_qini_auc_score([0, 2, 1], [1, 2, 3], [0, 1, 1]), "1 of 3 values of outcome"),
+        (lambda: compatible.causalml_qini_score([0, 1, 1], [1, 2, 3], [1, 1, 1]), "no control rows"),
+        (lambda: compatible.causalml_qini_score([0, 1], [1, 2, 3], [1, 1, 0]), "differ in length"),
+        (lambda: compatible.sklift_uplift_at_k([0, 1, 1], [1, 2, 3], [0, 1, 1], k=0.4), "no control rows"),
+        (lambda: compatible.sklift_uplift_at_k([0, 1, 1], [1, 2, 3], [0, 1, 1], k=3), "k is 3"),
+        (lambda: compatible.causalml_auuc_score([1, 1, 1], [1, 2, 3], [0, 1, 1]), "average effect is 0"),
+        (
+            lambda: compatible.sklift_qini_auc_score([1, 0, 0], [1, 2, 3], [0, 1, 1], negative_effect=False),
+            "average effect is negative",
+        ),
+        (lambda: compatible.sklift_weighted_average_uplift([1, 0, 0], [1, 2, 3], [0, 1, 1], bins=2), "no treated"),
+        (lambda: compatible.grf_rate([1.0, np.nan], [1, 2]), "finite"),
+    ],
+)  # fmt: skip
+def test_what_a_library_leaves_as_nan_or_crashes_on_is_a_sentence(call, message: str) -> None:
+    with pytest.raises(EvaluationError, match=message):
+        call()
+
+
+# ---------------------------------------------------------------- influence
+
+
+@pytest.mark.parametrize("digits", [None, 1, 0])
+@pytest.mark.parametrize("weighting", ["qini", "autoc"])
+def test_influence_is_the_derivative_by_a_rows_weight(weighting: str, digits: int | None) -> None:
+    x, t, y = _rows(500, 8, share=0.3, digits=digits)
+    weight = np.random.default_rng(1).lognormal(0, 0.5, 500)
+    money = y * np.random.default_rng(2).lognormal(3, 1, 500)
+    found = rate_influence(Ranking.build(x, t, money, weight), weighting)
+    assert abs(found.rows.sum()) < 1e-9
+    scale = np.abs(found.rows).max()
+    for row in range(0, 500, 50):
+        values = []
+        for step in (1e-5, -1e-5):
+            moved = weight.copy()
+            moved[row] *= 1 + step
+            values.append(rate_influence(Ranking.build(x, t, money, moved), weighting).value)
+        slope = (values[0] - values[1]) / 2e-5
+        # The slope of -1 - log u is taken in the middle of each group: exact for the headline only.
+        assert slope == pytest.approx(found.rows[row], abs=scale * (1e-6 if weighting == "qini" else 0.02))
+
+
+@given(st.integers(0, 10_000), st.sampled_from([None, 1, 0]))
+@settings(max_examples=20, deadline=None)
+def test_the_rate_of_the_headline_is_the_headline(seed: int, digits: int | None) -> None:
+    x, t, y = _rows(200, seed, share=0.4, digits=digits)
+    weight = np.random.default_rng(seed).lognormal(size=200)
+    ranking = Ranking.build(x, t, y, weight)
+    assert rate_influence(ranking).value == pytest.approx(
+        float(scores.qini_per_capita(ranking.cells)), abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("weighting", ["qini", "autoc"])
+def test_standard_errors_are_the_spread_over_repetitions(weighting: str) -> None:
+    found = [rate_influence(Ranking.build(*_rows(2_000, seed)), weighting) for seed in range(300)]
+    spread = np.std([one.value for one in found])
+    assert np.mean([standard_error(one.rows) for one in found]) == pytest.approx(spread, rel=0.1)
+
+
+def test_paired_errors_are_the_spread_of_differences_over_repetitions() -> None:
+    differences, errors, apart = [], [], []
+    for seed in range(300):
+        x, t, y = _rows(2_000, seed)
+        other = x + 0.5 * np.random.default_rng(10_000 + seed).normal(size=len(x))
+        pair = [rate_influence(Ranking.build(score, t, y)) for score in (x, other)]
+        both = covariance(np.stack([one.rows for one in pair]))
+        differences.append(pair[0].value - pair[1].value)
+        errors.append(np.sqrt(both[0, 0] + both[1, 1] - 2 * both[0, 1]))
+        apart.append(np.sqrt(both[0, 0] + both[1, 1]))
+    assert np.mean(errors) == pytest.approx(np.std(differences), rel=0.1)
+    assert np.mean(errors) < 0.75 * np.mean(apart)  # what pairing is worth
+
+
+def test_clustered_errors_count_a_unit_once() -> None:
+    x, t, y = _rows(1_000, 9)
+    found = rate_influence(Ranking.build(np.repeat(x, 4), np.repeat(t, 4), np.repeat(y, 4)))
+    once = standard_error(rate_influence(Ranking.build(x, t, y)).rows)
+    assert standard_error(found.rows, np.repeat(np.arange(1_000), 4)) == pytest.approx(once, rel=1e-9)
+    assert standard_error(found.rows) == pytest.approx(once / 2, rel=1e-9)
+
+
+def test_the_placebo_error_is_that_of_permuted_labels() -> None:
+    x, t, y = _rows(1_500, 10, share=0.3, digits=1)
+    rng = np.random.default_rng(0)
+    values = [
+        float(scores.qini_per_capita(Ranking.build(x, rng.permutation(t), y).cells)) for _ in range(1_000)
+    ]
+    assert np.mean(values) == pytest.approx(0, abs=4 * np.std(values) / np.sqrt(1_000))
+    assert placebo_error(Ranking.build(x, t, y)) == pytest.approx(np.std(values), rel=0.08)
+
+
+# ---------------------------------------------------------------- power
+
+
+def test_the_detectable_qini_is_found_as_often_as_promised() -> None:
+    # Effects that rise linearly along the ranking: tau = 2 b (1/2 - u) has mean 0 and a Qini of b / 6.
+    rows, mean = 4_000, 0.2
+    plan = detectable(rows, mean=mean, power=0.8)
+    slope = 6 * plan.minimum_qini
+    found = 0
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        u, t = rng.random(rows), rng.random(rows) < 0.5
+        y = rng.random(rows) < mean + t * 2 * slope * (0.5 - u)
+        one = rate_influence(Ranking.build(-u, t, y.astype(float)))
+        found += abs(one.value) > 1.96 * standard_error(one.rows)
+    assert found / 400 == pytest.approx(0.8, abs=0.07)
+
+
+def test_power_knows_its_limits() -> None:
+    plan = detectable(10_000, mean=5.0, second_moment=400.0, treated_share=0.9)
+    assert plan.minimum_ate == pytest.approx(2.80158 * np.sqrt(375 * (1 / 9_000 + 1 / 1_000)), rel=1e-4)
+    assert rows_for_qini(
+        plan.minimum_qini, mean=5.0, second_moment=400.0, treated_share=0.9
+    ) == pytest.approx(10_000, abs=2)
+    for arguments, message in (
+        ({"rows": 1, "mean": 0.1}, "at least 2"),
+        ({"rows": 100, "mean": 5.0}, "no rate"),
+        ({"rows": 100, "mean": 5.0, "second_moment": 20.0}, "at least the mean squared"),
+        ({"rows": 100, "mean": 0.1, "power": 1.0}, "power is 1"),
+    ):
+        with pytest.raises(EvaluationError, match=message):
+            detectable(**arguments)
+    with pytest.raises(EvaluationError, match="above 0"):
+        rows_for_qini(0.0, mean=0.1)
