@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from uplift import Campaign, Effects, evaluate
 from uplift.errors import EvaluationError
 from uplift.metrics import compatible, scores
+from uplift.metrics.calibration import calibration_slope
 from uplift.metrics.influence import covariance, placebo_error, rate_influence, standard_error
 from uplift.metrics.power import detectable, rows_for_qini
 from uplift.metrics.ranking import Ranking
@@ -246,3 +249,107 @@ def test_power_knows_its_limits() -> None:
             detectable(**arguments)
     with pytest.raises(EvaluationError, match="above 0"):
         rows_for_qini(0.0, mean=0.1)
+
+
+# ---------------------------------------------------------------- calibration, placebo and differences in an evaluation
+
+
+def _simulated(rows: int, seed: int):
+    from uplift.simulation import simulate
+
+    simulation = simulate(rows=rows, arms=2, chain=("click", "conversion"), value=False, seed=seed)
+    return simulation.campaign(), simulation.true_effects()
+
+
+def test_the_slope_of_the_true_effects_is_one_and_scales_inversely() -> None:
+    slopes, errors = [], []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        tau = 0.1 + 0.1 * rng.normal(size=3_000)
+        t = rng.random(3_000) < 0.3
+        y = (rng.random(3_000) < 0.4 + t * tau).astype(float)
+        one = calibration_slope(tau, t, y)
+        twice = calibration_slope(2 * tau + 5, t, y)
+        assert twice.value == pytest.approx(one.value / 2)
+        slopes.append(one.value)
+        errors.append(standard_error(one.influence))
+    assert np.mean(slopes) == pytest.approx(1, abs=3 * np.std(slopes) / np.sqrt(200))
+    assert np.mean(errors) == pytest.approx(np.std(slopes), rel=0.1)
+
+
+def test_the_influence_of_a_slope_is_its_derivative() -> None:
+    rng = np.random.default_rng(1)
+    tau, t, y, weight = rng.normal(size=200), rng.random(200) < 0.4, rng.random(200), rng.lognormal(size=200)
+    found = calibration_slope(tau, t, y, weight)
+    for row in range(0, 200, 20):
+        values = []
+        for step in (1e-5, -1e-5):
+            moved = weight.copy()
+            moved[row] *= 1 + step
+            values.append(calibration_slope(tau, t, y, moved).value)
+        assert (values[0] - values[1]) / 2e-5 == pytest.approx(found.influence[row], abs=1e-7)
+    with pytest.raises(EvaluationError, match="the same"):
+        calibration_slope(np.full(200, 0.3), t, y)
+
+
+def test_differences_are_antisymmetric_and_tell_models_apart() -> None:
+    campaign, truth = _simulated(40_000, 3)
+    noise = np.random.default_rng(0).normal(0, 0.1, truth.mu_all.shape).astype(np.float32)
+    tau = truth.tau_all + noise
+    tau[:, 0] = 0
+    worse = dataclasses.replace(truth, tau_all=tau, model="worse")
+    evaluation = evaluate(campaign, {"truth": truth, "worse": worse, "again": truth}, draws=20)
+    arm = campaign.arm_names[-1]
+    row, turned = (
+        evaluation.difference(*pair, "click", arm) for pair in (("truth", "worse"), ("worse", "truth"))
+    )
+    assert row.value == pytest.approx(-turned.value)
+    assert (row.low, row.high) == pytest.approx((-turned.high, -turned.low))
+    assert row.value == pytest.approx(
+        evaluation.score("truth", "click", arm)["value"] - evaluation.score("worse", "click", arm)["value"]
+    )
+    assert row.p < 0.01
+    same = evaluation.difference("truth", "again", "click", arm)
+    assert (same.value, same.p) == (0, 1)
+    assert len(evaluation.differences) == 3 * 2 * 2
+    placebo = evaluation.placebo.set_index(["model", "stage", "arm"]).loc["truth", "click", arm]
+    assert placebo.high < placebo.value
+    assert placebo.p < 1e-6
+    with pytest.raises(EvaluationError, match="itself"):
+        evaluation.difference("truth", "truth", "click", arm)
+    with pytest.raises(EvaluationError, match="no model 'other'"):
+        evaluation.difference("truth", "other", "click", arm)
+
+
+def test_a_baseline_moves_no_metric_on_average_and_narrows_every_interval() -> None:
+    # An outcome that is mostly explained by x, and a ranking by something else.
+    gains, widths = [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        n = 2_000
+        x, z, t = rng.normal(size=n), rng.normal(size=n), rng.random(n) < 0.5
+        rate = np.clip(0.5 + 0.25 * x, 0.02, 0.98)
+        y = rng.random(n) < np.clip(rate + t * 0.05 * z, 0, 1)
+        frame = pd.DataFrame({"x": x, "t": np.where(t, "a", "none"), "y": y.astype(int)})
+        campaign = Campaign.from_frame(frame, treatment="t", control="none", chain=["y"])
+        mu = np.stack([rate, rate], axis=1)[:, :, None].astype(np.float32)
+        effects = Effects.for_campaign(
+            mu + np.stack([0 * z, 0.05 * z], 1)[:, :, None].astype(np.float32), campaign, model="m"
+        )
+        plain, helped = (
+            evaluate(campaign, effects, draws=20, baseline=base)
+            for base in (None, Effects.for_campaign(mu, campaign, model="b"))
+        )
+        for metric in ("qini_per_capita", "autoc", "calibration_slope"):
+            before, after = (e.score("m", "y", "a", metric) for e in (plain, helped))
+            gains.append((metric, after.value - before.value))
+            widths.append(after.se / before.se)
+        assert helped.ate.iloc[0].se < 0.95 * plain.ate.iloc[0].se
+        assert (
+            helped.score("m", "y", "a", "qini_sklift").value
+            == plain.score("m", "y", "a", "qini_sklift").value
+        )
+    assert np.mean(widths) < 0.9
+    for _, changes in pd.DataFrame(gains, columns=["metric", "change"]).groupby("metric"):
+        change = changes["change"]
+        assert abs(change.mean()) < 3 * change.std() / np.sqrt(len(change))

@@ -58,6 +58,21 @@ _DEFINITIONS = (
         "area of V2 = (Y_T/N_T - Y_C/N_C)(N_T + N_C) above its chord / same for its optimum",
         "ratio", "0", "1", "Gutierrez and Gerardy 2017; scikit-uplift uplift_auc_score",
     ),
+    Definition(
+        "autoc", "AUTOC",
+        "mean over q of TOC(q) = V4(q) / q - ate: what the first customers of the ranking gain over the average one; the first of them weigh most",
+        "outcome per customer", "0", "depends on the data", "Yadlowsky et al. 2021 (grf AUTOC, inverse propensity scores)",
+    ),
+    Definition(
+        "calibration_slope", "Calibration slope",
+        "(Cov_T(y, tau) - Cov_C(y, tau)) / Var(tau): rise of the true effect per unit of the predicted one; below 1 the predictions spread too far",
+        "ratio", "0", "1 when calibrated", "Chernozhukov et al. 2018 (best linear predictor)",
+    ),
+    Definition(
+        "calibration_error", "Calibration error",
+        "root mean squared difference of observed and predicted effects over tenths of the ranking, less the noise of the observed",
+        "outcome per customer", "-", "0", "Xu and Yadlowsky 2022, with tenths",
+    ),
 )  # fmt: skip
 
 DEFINITIONS = {definition.id: definition for definition in _DEFINITIONS}

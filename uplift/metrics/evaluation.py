@@ -13,40 +13,15 @@ from uplift.arms import VALUE_STAGE
 from uplift.campaign import Campaign
 from uplift.effects import Effects
 from uplift.errors import EvaluationError, did_you_mean
-from uplift.metrics import inference, scores
+from uplift.metrics.arm_scores import ArmScores, Curve
 from uplift.metrics.average import Comparison, arm_mean, compare, difference_in_means
-from uplift.metrics.definitions import BINARY_ONLY, HEADLINE, describe, uplift_at_id
-from uplift.metrics.ranking import Cells, Ranking
+from uplift.metrics.definitions import HEADLINE, describe
+from uplift.metrics.paired import DIFFERENCE_COLUMNS, paired_differences, placebo_ranges
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-CURVE_POINTS = 101
-GROUPS = 10
 TOP_SHARES = (0.1, 0.3)
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """Curves of one model, stage and arm at plotting resolution, by descending predicted uplift.
-
-    Attributes
-    ----------
-    share : ndarray [point]
-        Share of customers treated, 0 to 1.
-    gain, gain_low, gain_high : ndarray [point]
-        V4, outcome gained per customer, and its pointwise band.
-    lift, lift_low, lift_high : ndarray [point]
-        V2 / n: mean difference among the treated share, times the share, and its pointwise band.
-    """
-
-    share: np.ndarray
-    gain: np.ndarray
-    gain_low: np.ndarray
-    gain_high: np.ndarray
-    lift: np.ndarray
-    lift_low: np.ndarray
-    lift_high: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +48,12 @@ class Evaluation:
         Per stage, arm and metric: value of a random and of a perfect ranking.
     groups : DataFrame
         Per model, stage, arm and tenth of the ranking: predicted and observed effect with interval.
+    differences : DataFrame
+        Per stage and arm, and every two models: how much more the headline of `model` is than that of `other` (value,
+        se, low, high, p), from the same rows: paired, so that luck with these rows cancels.
+    placebo : DataFrame
+        Per model, stage and arm: range (low, high) in which the headline would lie if coupons did nothing, its
+        standard error se, and p, the probability of one as far from 0 as the one found.
     curves : dict of (model, stage, arm) to Curve
     notes : tuple of str
         What could not be computed, and why.
@@ -89,6 +70,8 @@ class Evaluation:
     scores: pd.DataFrame
     references: pd.DataFrame
     groups: pd.DataFrame
+    differences: pd.DataFrame
+    placebo: pd.DataFrame
     curves: dict[tuple[str, str, str], Curve] = field(repr=False)
     notes: tuple[str, ...] = ()
 
@@ -163,8 +146,37 @@ class Evaluation:
                 },
                 "values": values,
             },
+            "differences": _records(self.differences),
+            "placebo": _records(self.placebo),
             "notes": list(self.notes),
         }
+
+    def difference(self, model: str, other: str, stage: str, arm: str) -> pd.Series:
+        """How much more the headline of `model` is than that of `other`, paired: value, se, low, high, p.
+
+        Raises
+        ------
+        EvaluationError
+            Unknown model, stage or arm, or the same model twice.
+        """
+        rows = self.differences
+        if model == other:
+            raise EvaluationError(f"{model!r} is compared with itself; give two models.")
+        for name in (model, other):
+            if name not in self.models:
+                raise EvaluationError(f"there is no model {name!r}; {did_you_mean(name, self.models)}")
+        rows = rows[(rows["stage"] == self._stage(stage)) & (rows["arm"] == arm)]
+        if rows.empty:
+            raise EvaluationError(
+                f"there is no stage {stage!r} with arm {arm!r}; the stages are {', '.join(self.stages)} and the arms {', '.join(self.arms[1:])}."
+            )
+        found = rows[(rows["model"] == model) & (rows["other"] == other)]
+        if not found.empty:
+            return found.iloc[0]
+        turned = rows[(rows["model"] == other) & (rows["other"] == model)].iloc[0].copy()
+        turned[["model", "other"]] = model, other
+        turned["value"], turned["low"], turned["high"] = -turned["value"], -turned["high"], -turned["low"]
+        return turned
 
     def plot_qini(self, stage: str | None = None, arm: str | None = None) -> go.Figure:
         """Qini curves (V4, per customer) of all models with bands; default the last binary stage, first arm."""
@@ -196,6 +208,7 @@ def evaluate(
     draws: int = 400,
     top: Sequence[float] = TOP_SHARES,
     random_state: int = 0,
+    baseline: Effects | None = None,
 ) -> Evaluation:
     """Score predicted effects against the outcomes of a randomised campaign.
 
@@ -216,6 +229,12 @@ def evaluate(
         Shares for uplift@k, each in (0, 1].
     random_state : int
         Seed of the resampling.
+    baseline : Effects, optional
+        Predictions for these rows of any model that did not learn from them. What they say about the outcome, whatever
+        the arm, ``(1 - p) mu_arm + p mu_control`` with p the share of the arm, is taken off it first. In a randomised
+        campaign this moves no metric on average, however wrong the predictions are, and narrows the intervals by as
+        much as they explain of the outcome (the augmented inverse propensity scores of doubly robust curves). The metrics
+        of scikit-uplift, which are for 0/1 outcomes, stay as they are.
 
     Returns
     -------
@@ -235,8 +254,12 @@ def evaluate(
         )
     for name, one in named.items():
         _check_fit(campaign, name, one)
+    if baseline is not None:
+        _check_fit(campaign, "baseline", baseline)
 
     ate, rates, table, references, groups, notes = [], [], [], [], [], []
+    differences: list[dict[str, Any]] = []
+    placebo: list[dict[str, Any]] = []
     curves: dict[tuple[str, str, str], Curve] = {}
     for stage in campaign.stages:
         for arm in campaign.arm_names:
@@ -256,17 +279,26 @@ def evaluate(
         comparison = compare(campaign, arm)
         for stage in campaign.stages:
             outcome = campaign.outcome(stage)[comparison.rows].astype(np.float64)
-            estimate = difference_in_means(comparison, outcome, confidence=confidence)
+            expected = None if baseline is None else _expected(baseline, stage, arm, comparison)
+            adjusted = outcome if expected is None else outcome - expected
+            estimate = difference_in_means(comparison, adjusted, confidence=confidence)
             ate.append({"stage": stage, "arm": arm, **vars(estimate), "adjusted": comparison.adjusted})
-            pair = _Pair(comparison, outcome, stage, arm, confidence, draws, tuple(top), random_state)
+            pair = ArmScores(
+                comparison, outcome, stage, arm, confidence, draws, tuple(top), random_state, expected
+            )
             references += pair.references(estimate.value)
-            for name, one in named.items():
-                tau = one.tau(stage, arm)[comparison.rows]
-                found, curve, tenths, missing = pair.score(tau, calibrated=one.calibrated)
-                table += [{"model": name, "stage": stage, "arm": arm, **row} for row in found]
-                groups += [{"model": name, "stage": stage, "arm": arm, **row} for row in tenths]
-                notes += [f"{name}, {stage}, {arm}: {reason}" for reason in missing]
-                curves[name, stage, arm] = curve
+            scored = {
+                name: pair.score(one.tau(stage, arm)[comparison.rows], calibrated=one.calibrated)
+                for name, one in named.items()
+            }
+            for name, found in scored.items():
+                table += [{"model": name, "stage": stage, "arm": arm, **row} for row in found.rows]
+                groups += [{"model": name, "stage": stage, "arm": arm, **row} for row in found.tenths]
+                notes += [f"{name}, {stage}, {arm}: {reason}" for reason in found.missing]
+                curves[name, stage, arm] = found.curve
+            where = {"stage": stage, "arm": arm}
+            differences += [where | row for row in paired_differences(scored, comparison.cluster, confidence)]
+            placebo += [where | row for row in placebo_ranges(scored, confidence)]
     # Row order: stage, then arm, as everywhere.
     order = {stage: position for position, stage in enumerate(campaign.stages)}
     frame = pd.DataFrame(ate).sort_values(
@@ -284,146 +316,30 @@ def evaluate(
         scores=pd.DataFrame(table),
         references=pd.DataFrame(references),
         groups=pd.DataFrame(groups),
+        differences=pd.DataFrame(differences, columns=DIFFERENCE_COLUMNS),
+        placebo=pd.DataFrame(placebo),
         curves=curves,
         notes=tuple(dict.fromkeys(notes)),
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    """One arm against control at one stage: what all models share."""
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table as plain JSON types."""
+    rows: list[dict[str, Any]] = frame.to_dict("records")  # type: ignore[assignment]
+    return [
+        {key: None if isinstance(cell, float) and np.isnan(cell) else cell for key, cell in row.items()}
+        for row in rows
+    ]
 
-    comparison: Comparison
-    outcome: np.ndarray
-    stage: str
-    arm: str
-    confidence: float
-    draws: int
-    top: tuple[float, ...]
-    random_state: int
 
-    def metrics(self, cells: Cells, raw: Cells) -> tuple[dict[str, np.ndarray], list[str]]:
-        """All ranking metrics, [...] each; `raw` carries no weights (scikit-uplift knows none)."""
-        found: dict[str, np.ndarray] = {}
-        missing: list[str] = []
-        wanted: list[tuple[str, Any]] = [(HEADLINE, lambda: scores.qini_per_capita(cells))]
-        if self.stage != VALUE_STAGE:
-            wanted += [
-                ("qini_sklift", lambda: scores.qini_sklift(raw)),
-                ("auuc_sklift", lambda: scores.auuc_sklift(raw)),
-            ]
-        wanted += [
-            (uplift_at_id(share), lambda share=share: scores.uplift_at(cells, share)) for share in self.top
-        ]
-        for metric, compute in wanted:
-            try:
-                found[metric] = compute()
-            except EvaluationError as error:
-                missing.append(f"no {metric}: {error}")
-        return found, missing
-
-    def score(self, tau: np.ndarray, *, calibrated: bool) -> tuple[list[dict], Curve, list[dict], list[str]]:
-        ranking = Ranking.build(tau, self.comparison.treated, self.outcome, self.comparison.weight)
-        plain = (
-            ranking if ranking.weight is None else Ranking.build(tau, self.comparison.treated, self.outcome)
-        )
-        points, missing = self.metrics(ranking.cells, plain.cells)
-        draws = self._resample(ranking)
-        raw_draws = draws if plain is ranking else self._resample(plain)
-        rows = []
-        for metric, value in points.items():
-            se = inference.spread(self._one(metric, draws, raw_draws), wanted=self.draws)
-            if se == 0 and len(ranking.ends) > 1:
-                se = np.nan  # not one outcome where the metric looks: no spread is not no error
-            if np.isnan(se):
-                missing.append(f"no interval for {metric}: too few rows or outcomes in one of the groups")
-            reach = inference.normal_quantile(self.confidence) * se
-            rows.append(
-                {
-                    "metric": metric,
-                    "value": float(value),
-                    "se": se,
-                    "low": value - reach,
-                    "high": value + reach,
-                }
-            )
-        if calibrated:
-            rows.append(self._predicted(tau))
-        return rows, self._curve(ranking, draws), self._tenths(ranking, tau), missing
-
-    def _one(self, metric: str, draws: Cells, raw: Cells) -> np.ndarray:
-        if metric == HEADLINE:
-            return scores.qini_per_capita(draws)
-        if metric in BINARY_ONLY:
-            return getattr(scores, metric)(raw)
-        share = next(share for share in self.top if uplift_at_id(share) == metric)
-        return scores.uplift_at(draws, share)
-
-    def _resample(self, ranking: Ranking) -> Cells:
-        # The same seed for every model: their intervals differ by ranking, not by luck.
-        rng = np.random.default_rng([self.random_state, 1])
-        cuts = inference.slice_cuts(ranking)
-        if self.comparison.cluster is not None:
-            return inference.usable(
-                inference.resample_clusters(ranking, cuts, self.comparison.cluster, draws=self.draws, rng=rng)
-            )
-        return inference.usable(inference.resample(ranking.moments(cuts), draws=self.draws, rng=rng))
-
-    def _predicted(self, tau: np.ndarray) -> dict[str, Any]:
-        w = np.ones(len(tau)) if self.comparison.weight is None else self.comparison.weight
-        mean = float(np.sum(w * tau, dtype=np.float64) / np.sum(w))
-        influence = w * (tau - mean) / np.sum(w)
-        if self.comparison.cluster is not None:
-            influence = np.bincount(self.comparison.cluster, influence)
-        se = float(np.sqrt(np.sum(influence**2, dtype=np.float64)))
-        reach = inference.normal_quantile(self.confidence) * se
-        return {"metric": "predicted_ate", "value": mean, "se": se, "low": mean - reach, "high": mean + reach}
-
-    def _curve(self, ranking: Ranking, draws: Cells) -> Curve:
-        grid = np.linspace(0, 1, CURVE_POINTS)
-        z = inference.normal_quantile(self.confidence)
-        parts: list[np.ndarray] = []
-        for curve in (scores.gain_curve, scores.lift_curve):
-            x, y = curve(ranking.cells)
-            line = np.interp(grid, np.append(0.0, x), np.append(0.0, y))
-            xs, ys = curve(draws)
-            se = np.array([
-                np.interp(grid, np.append(0.0, a), np.append(0.0, b)) for a, b in zip(xs, ys, strict=True)
-            ]).std(axis=0, ddof=1)  # fmt: skip
-            parts += [line, line - z * se, line + z * se]
-        return Curve(grid, *parts)
-
-    def _tenths(self, ranking: Ranking, tau: np.ndarray) -> list[dict]:
-        cuts = ranking.cuts(GROUPS)
-        m = ranking.moments(cuts)
-        starts = np.append(0, cuts[:-1])
-        ranked_tau = tau[ranking.order].astype(np.float64)
-        z = inference.normal_quantile(self.confidence)
-        rows = []
-        for index, (start, end) in enumerate(zip(starts, cuts, strict=True)):
-            arms = ranking.treated[start:end]
-            if min(int(arms.sum()), len(arms) - int(arms.sum())) < 2:
-                continue  # one row has no spread: no interval, so no bar
-            mean = m.wy[:, index] / m.w[:, index]
-            # Hajek variance of each arm's mean: sum w^2 (y - mean)^2 / (sum w)^2.
-            spread = m.wwyy[:, index] - 2 * mean * m.wwy[:, index] + mean**2 * m.ww[:, index]
-            se = float(np.sqrt(np.sum(np.maximum(spread, 0) / m.w[:, index] ** 2)))
-            observed = float(mean[1] - mean[0])
-            rows.append({
-                "group": index + 1, "rows": int(end - start), "predicted": float(ranked_tau[start:end].mean()),
-                "observed": observed, "low": observed - z * se, "high": observed + z * se,
-            })  # fmt: skip
-        return rows
-
-    def references(self, ate: float) -> list[dict]:
-        treated = self.comparison.treated
-        signed = np.where(treated, self.outcome, -self.outcome)
-        best = Ranking.build(signed, treated, self.outcome, self.comparison.weight)
-        rows = [{"metric": HEADLINE, "random": 0.0, "perfect": float(scores.qini_per_capita(best.cells))}]
-        if self.stage != VALUE_STAGE:
-            rows += [{"metric": metric, "random": 0.0, "perfect": 1.0} for metric in BINARY_ONLY]
-        rows += [{"metric": uplift_at_id(share), "random": ate, "perfect": np.nan} for share in self.top]
-        return [{"stage": self.stage, "arm": self.arm, **row} for row in rows]
+def _expected(baseline: Effects, stage: str, arm: str, comparison: Comparison) -> np.ndarray:
+    """What the baseline says about the outcome of the rows of `comparison`, whatever their arm, float64 [row]."""
+    weight = np.ones(len(comparison.rows)) if comparison.weight is None else comparison.weight
+    share = float(weight[comparison.treated].sum() / weight.sum())
+    control, treated = (
+        baseline.mu(stage, name)[comparison.rows].astype(np.float64) for name in (baseline.arms[0], arm)
+    )
+    return (1.0 - share) * treated + share * control
 
 
 def _check_fit(campaign: Campaign, name: str, effects: Effects) -> None:

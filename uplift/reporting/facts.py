@@ -21,6 +21,7 @@ from uplift.reporting.numbers import (
     effect_unit,
     metric_unit,
     percent,
+    probability,
     rate_unit,
     whole,
 )
@@ -199,6 +200,53 @@ def scores_table(evaluation: Evaluation, chosen: str, role: str, arms: int, name
     heads += [Column(_title(metric), metric) for metric in metrics]
     caption = f"Models side by side on the {whole(int(evaluation.campaign['rows']))} test rows, {evaluation.confidence:.0%} intervals"
     return Table("table-scores", caption, tuple(heads), tuple(rows), sortable=True)
+
+
+def differences_table(evaluation: Evaluation, chosen: str, arms: int, names: Names) -> Table | None:
+    """Headline of the chosen model less that of every other, paired on the same rows, and how likely chance alone is.
+
+    None where there is no other model.
+    """
+    others = [name for name in evaluation.models if name != chosen]
+    if not others:
+        return None
+    rows = []
+    for s, stage in enumerate(evaluation.stages):
+        unit = metric_unit(HEADLINE, stage)
+        for a, arm in enumerate(evaluation.arms[1 : 1 + arms]):
+            for other in others:
+                row = evaluation.difference(chosen, other, stage, arm)
+                clear = row["low"] > 0 or row["high"] < 0
+                rows.append(
+                    Row(
+                        (
+                            text_cell(other, small="ranks only" if other in evaluation.uncalibrated else ""),
+                            text_cell(names.stage(stage)),
+                            _arm_cell(arm, names),
+                            number_cell(
+                                row["value"],
+                                unit,
+                                row["low"],
+                                row["high"],
+                                sign=True,
+                                tone="" if not clear else "up" if row["value"] > 0 else "down",
+                            ),
+                            Cell(probability(row["p"]), repr(float(row["p"]))),
+                            text_cell("yes" if clear else "no, could be chance"),
+                        ),
+                        {"stage": str(s), "arm": str(a)},
+                    )
+                )
+    columns = (
+        Column("Compared with", numeric=False),
+        Column("Stage", numeric=False),
+        Column("Arm", numeric=False),
+        Column("Difference in Qini per customer", HEADLINE),
+        Column("p-value"),
+        Column("Told apart?", numeric=False),
+    )
+    caption = f"{chosen} less each other model, on the same rows ({evaluation.confidence:.0%} intervals of the paired difference)"
+    return Table("table-differences", caption, columns, tuple(rows), sortable=True)
 
 
 def definitions_table(evaluation: Evaluation) -> Table:

@@ -147,8 +147,19 @@ def effect_unit(stage: str) -> Unit:
 
 def metric_unit(metric: str, stage: str) -> Unit:
     """Unit of a ranking metric."""
-    if metric in ("qini_sklift", "auuc_sklift"):
+    if metric in ("qini_sklift", "auuc_sklift", "calibration_slope"):
         return RATIO
     if metric == "qini_per_capita" and stage != VALUE_STAGE:
         return Unit(100.0, f" {POINTS}", "percentage points", 3)
     return effect_unit(stage)
+
+
+def probability(p: float) -> str:
+    """A p-value for people.
+
+    Examples
+    --------
+    >>> probability(0.0312), probability(1e-9), probability(1.0)
+    ('0.031', '< 0.001', '1.000')
+    """
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -159,6 +159,7 @@ def _content(
         "effect_views": pictures.effect_views(evaluation, names),
         "chain_tables": _chain_tables(evaluation, chosen.stage, names),
         "scores_table": facts.scores_table(evaluation, chosen.model, chosen.role, shown, names),
+        "differences_table": facts.differences_table(evaluation, chosen.model, shown, names),
         "shown_arms": shown,
         "trained": trained,
         "start": start,

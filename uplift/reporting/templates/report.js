@@ -99,22 +99,25 @@
 
   // ---------------------------------------------------------------- tables
 
-  const scores = document.getElementById("table-scores");
-  const scoresCaption = scores.caption.firstElementChild.textContent;
+  // Tables that hold every stage and arm and show the chosen ones; the second is there when there are several models.
+  const filtered = ["table-scores", "table-differences"].map((id) => document.getElementById(id)).filter(Boolean);
+  const captions = filtered.map((table) => table.caption.firstElementChild.textContent);
 
   function filterScores() {
-    let count = 0;
-    for (const row of scores.tBodies[0].rows) {
-      row.hidden = row.dataset.stage !== String(state.stage) || row.dataset.arm !== String(state.arm);
-      if (!row.hidden) count += 1;
-    }
     const texts = ["stage", "arm"].map((name) => {
       const select = document.querySelector(`select[data-state="${name}"]`);
       return select.options[select.selectedIndex].text;
     });
-    document.getElementById("who-status").textContent = `${count} rankings at ${texts[0]}, ${texts[1]}`;
-    scores.caption.firstElementChild.textContent = `${scoresCaption}: ${texts[0]}, ${texts[1]} against control`;
-    scores.classList.add("filtered");
+    filtered.forEach((table, index) => {
+      let count = 0;
+      for (const row of table.tBodies[0].rows) {
+        row.hidden = row.dataset.stage !== String(state.stage) || row.dataset.arm !== String(state.arm);
+        if (!row.hidden) count += 1;
+      }
+      table.caption.firstElementChild.textContent = `${captions[index]}: ${texts[0]}, ${texts[1]} against control`;
+      table.classList.add("filtered");
+      if (!index) document.getElementById("who-status").textContent = `${count} rankings at ${texts[0]}, ${texts[1]}`;
+    });
   }
 
   function sortBy(table, index) {
