@@ -80,6 +80,7 @@ def test_numbers_from_numpy_are_numbers(toy: Campaign, tmp_path: Path, name: str
         },
         "tarnet": {"max_epochs": 1, "hidden": (8,), "embedding_dim": 4, "learning_rate": 0.5},
         "causalml_uplift_forest": {"n_estimators": 2, "max_depth": 2, "max_features": 0.5},
+        "causalml_causal_forest": {"n_estimators": 2, "max_depth": 2, "max_features": 0.5},
         "random": {},
     }.get(name, {"n_estimators": 2, "learning_rate": 0.5})
     plain: dict[str, Any] = {"random_state": 1, **quick}
