@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_args
 
@@ -21,6 +21,7 @@ from uplift.models.blend.criteria import Criterion, Verdict, choose_weights
 from uplift.models.blend.simplex import MOST_PARTS
 from uplift.models.checkpoints import fit_resumably
 from uplift.models.parameters import SEED, Choice, Flag, Number, Refused, Rule
+from uplift.progress import prefixed
 from uplift.splitting import held_out_mask
 
 DEFAULT_PARTS: Mapping[str, Mapping[str, Any]] = {
@@ -220,7 +221,7 @@ class ChainBlend(UpliftModel):
         for name in self._tables:
             part = self._make(name)
             if self.on_progress is not None:
-                part.on_progress = _prefixed(self.on_progress, f"{name}, {purpose}: ")
+                part.on_progress = prefixed(self.on_progress, f"{name}, {purpose}: ")
             below = None
             if self._checkpoint_folder is not None:
                 below = Path(self._checkpoint_folder) / f"{name}-{purpose.replace(' ', '-')}"
@@ -269,7 +270,3 @@ class ChainBlend(UpliftModel):
 
     def _libraries(self) -> tuple[str, ...]:
         return ("numpy",)
-
-
-def _prefixed(tell: Callable[[str], None], words: str) -> Callable[[str], None]:
-    return lambda text: tell(words + text)

@@ -114,7 +114,7 @@ class DRLearner(MetaLearner):
     def _learn_stage(
         self, meta: ModuleType, given: PeerInput, outcome: np.ndarray, training: Training, stage: int
     ) -> Parts:
-        _need_rows(training, DR_FOLDS, self.name)
+        _need_rows(training, 10 * DR_FOLDS, self.name)
         settings = self.settings(self.schema_)
         objective = BINARY if training.binary[stage] else REGRESSION
         peer = meta.BaseDRRegressor(
@@ -142,10 +142,10 @@ class DRLearner(MetaLearner):
         return StageEffects(mean("control")[:, None] + tau, tau)
 
 
-def _need_rows(training: Training, folds: int, model: str) -> None:
-    """Refuse an arm too small to have rows in every fold; in the peer it would end in an empty data set."""
+def _need_rows(training: Training, least: int, model: str) -> None:
+    """Refuse an arm that a fold may be without; in the peer it would end in an empty data set."""
     smallest = int(np.bincount(training.arms, minlength=training.n_arms).min())
-    if smallest < 10 * folds:
+    if smallest < least:
         raise ModelError(
-            f"model {model!r} splits the rows into {folds} parts and needs {10 * folds} of every arm, but one has {smallest}; use more rows, or a model without cross-fitting."
+            f"model {model!r} splits the rows into folds and needs {least} of every arm, but one has {smallest}; use more rows, or a model without cross-fitting."
         )
