@@ -68,9 +68,10 @@ class ChainBlend(UpliftModel):
         Parameters of every part, by name in the registry; at most ten, no references. Default ``{"ecup":
         {"numeric_embedding": "periodic"}, "lightgbm_chain": {}}``: periodic embeddings of numbers are not the paper's,
         and found effects better in every comparison (``docs/ecup.md``). Parts without a `random_state` of their own get the blend's.
-    criterion : {"likelihood", "dr"}
-        What the weights are picked by: the loss of the outcome under the arm received, or the doubly robust loss of
-        the uplift; see :func:`uplift.models.blend.criteria.choose_weights`.
+    criterion : {"likelihood", "dr", "r", "qini"}
+        What the weights of a stage are picked by: the loss of the outcome under the arm received; the doubly robust
+        loss of the uplift; its R-loss; or the Qini of that stage, which minds the order of the customers only. See
+        :func:`uplift.models.blend.criteria.choose_weights`.
     rule : {"cautious", "best", "equal"}
         Equal weights unless others are better by more than one standard error; the best ones in any case; or equal
         ones without looking. With ``"equal"`` nothing is held out.
@@ -94,7 +95,8 @@ class ChainBlend(UpliftModel):
     References
     ----------
     Breiman, Stacked regressions, Machine Learning 1996. Kennedy, Towards optimal doubly robust estimation of
-    heterogeneous causal effects, EJS 2023.
+    heterogeneous causal effects, EJS 2023. Nie, Wager, Quasi-oracle estimation of heterogeneous treatment effects,
+    Biometrika 2021.
 
     Examples
     --------

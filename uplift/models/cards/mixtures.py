@@ -16,7 +16,7 @@ CARDS: tuple[ModelCard, ...] = (
         propensity=f"{ROW_WEIGHTS}, in the parts and in picking the mixture",
         gpu=True,
         intervals="",
-        source="Breiman, Machine Learning 1996; Kennedy, EJS 2023",
+        source="Breiman, Machine Learning 1996; Kennedy, EJS 2023; Nie, Wager, Biometrika 2021",
         cost="twice that of its parts",
         library="lightgbm",
     ),
