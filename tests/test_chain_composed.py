@@ -16,7 +16,7 @@ from uplift.errors import ModelError
 from uplift.models.base import ModelWarning
 from uplift.models.chain.propensity import Design
 from uplift.models.chain.stages import reached_before, stage_campaign
-from uplift.models.registry import MODEL_NAMES, load_model, make_model, model_card
+from uplift.models.registry import MODEL_NAMES, load_model, make_model, model_card, model_class
 from uplift.models.row_weights import row_weights
 
 SATURATED = {
@@ -210,14 +210,21 @@ def test_validation_rows_that_reached_a_stage_stop_its_learner(campaign):
 
 @pytest.fixture(scope="module")
 def simulated():
-    return uplift.simulate(rows=3000, arms=2, chain=("click", "conversion"), seed=1).campaign()
+    return uplift.simulate(rows=6000, arms=2, chain=("click", "conversion"), seed=1).campaign()
 
 
 def learner_params(name):
-    small = {"max_epochs": 1, "hidden": (8,), "embedding_dim": 4, "device": "cpu"}
-    if model_card(name).family in ("ecup", "deep"):
-        return small
-    return {"n_estimators": 3} if "forest" in name else {"n_estimators": 5}
+    """As small as the model allows."""
+    small = {
+        "max_epochs": 1,
+        "hidden": (8,),
+        "embedding_dim": 4,
+        "device": "cpu",
+        "n_estimators": 4,
+        "n_jobs": 1,
+    }
+    known = model_class(name).parameter_names()
+    return {key: value for key, value in small.items() if key in known}
 
 
 SINGLE = [name for name in MODEL_NAMES if model_card(name).family not in ("reference", "blend")]

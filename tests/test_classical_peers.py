@@ -11,7 +11,7 @@ from test_classical import planted, small
 
 from uplift.campaign import Campaign
 from uplift.errors import ModelError
-from uplift.models.classical.causalml_forest import flatten
+from uplift.models.classical.causalml_trees import flatten
 from uplift.models.classical.flat_forest import FlatForest
 
 lightgbm = pytest.importorskip("lightgbm")
