@@ -6,7 +6,7 @@ coupons, click -> conversion) of three seeds, and prints PEHE x 1000 and the sha
 
 * direct: every stage on all rows, in the entire space.
 * chain: :class:`uplift.models.chain.ComposedChain`, a stage on the rows that reached the one before.
-* no propensity: the same, as if the arms were still randomised among those who clicked.
+* no propensity: the same, as if the arms were spread among those who clicked as they were at assignment.
 """
 
 from __future__ import annotations
