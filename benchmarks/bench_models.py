@@ -1,6 +1,6 @@
 """Every model against known effects: five seeds of a simulated campaign, and what its plan is truly worth.
 
-40,000 customers, two coupons, 28,000 to learn from. Defaults of every model (the uplift forest with 20 trees). The plan
+40,000 customers, two coupons, 28,000 to learn from. Defaults of every model (the forests with 20 trees). The plan
 spends the same budget by each model's own predictions; its true value is a share of what the oracle's plan brings.
 """
 
@@ -14,7 +14,7 @@ import uplift
 from uplift.models.registry import list_models
 
 SEEDS, ROWS, MARGIN, BUDGET_PER_CUSTOMER = range(5), 40_000, 40.0, 0.15
-PARAMS = {"causalml_uplift_forest": {"n_estimators": 20}}
+PARAMS = {name: {"n_estimators": 20} for name in ("causalml_uplift_forest", "causalml_causal_forest")}
 
 
 def main() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy.optimize import minimize
 
@@ -12,7 +14,8 @@ import uplift
 from uplift.campaign_file import CampaignFile
 from uplift.effects import Effects
 from uplift.errors import ModelError
-from uplift.models.blend.criteria import choose_weights
+from uplift.models.blend import qini
+from uplift.models.blend.criteria import Criterion, choose_weights
 from uplift.models.blend.simplex import least_squares, most_likely
 from uplift.models.registry import load_model, make_model
 
@@ -86,7 +89,7 @@ def mixture_of(truth: Effects, noise: float, seed: int) -> Effects:
     )
 
 
-@pytest.mark.parametrize("criterion", ["dr", "likelihood"])
+@pytest.mark.parametrize("criterion", ["dr", "likelihood", "r"])
 @pytest.mark.parametrize("confounding", [0.0, 1.0])
 def test_the_better_part_gets_the_weight_that_its_error_deserves(criterion, confounding):
     """Independent errors of standard deviations 1 and 2 are best mixed 4 to 1, also where propensities differ."""
@@ -100,7 +103,7 @@ def test_the_better_part_gets_the_weight_that_its_error_deserves(criterion, conf
     assert verdict.gain > 2 * verdict.error
 
 
-@pytest.mark.parametrize("criterion", ["dr", "likelihood"])
+@pytest.mark.parametrize("criterion", get_args(Criterion))
 def test_cautious_weights_stay_equal_unless_the_gain_is_more_than_its_standard_error(criterion):
     simulation = uplift.simulate(rows=5000, arms=1, chain=("click",), value=False, seed=2)
     truth, held = simulation.true_effects(), simulation.campaign()
@@ -129,8 +132,153 @@ def test_a_confounded_log_is_not_judged_as_if_it_were_randomised():
         mu[:, 1] += tau
         return Effects(mu, units=truth.units, arms=truth.arms, stages=truth.stages, model="m")
 
-    verdict = choose_weights(held, [constant(0.0), constant(2 * ate)], stage=0, criterion="dr", rule="best")
-    assert verdict.weights[1] == pytest.approx(0.5, abs=0.15)
+    for criterion in ("dr", "r"):
+        verdict = choose_weights(
+            held, [constant(0.0), constant(2 * ate)], stage=0, criterion=criterion, rule="best"
+        )
+        assert verdict.weights[1] == pytest.approx(0.5, abs=0.15), criterion
+
+
+@pytest.mark.parametrize("criterion", get_args(Criterion))
+@pytest.mark.parametrize("stage", [0, 1])
+def test_a_perfect_part_gets_the_weight_and_a_part_of_noise_none(criterion, stage):
+    """Several arms, every stage; the order of the parts does not matter."""
+    simulation = uplift.simulate(rows=40_000, arms=2, chain=("click", "conversion"), value=False, seed=3)
+    truth, held = simulation.true_effects(), simulation.campaign()
+    noise = mixture_of(truth, 2.0, 1)
+    for parts, perfect in (([truth, noise], 0), ([noise, truth], 1)):
+        verdict = choose_weights(held, parts, stage=stage, criterion=criterion, rule="cautious")
+        assert verdict.weights[perfect] > 0.9
+        assert verdict.gain > 2 * verdict.error
+
+
+@pytest.mark.parametrize("criterion", get_args(Criterion))
+def test_parts_that_say_the_same_share_the_weight(criterion):
+    simulation = uplift.simulate(rows=2000, arms=2, chain=("click",), value=False, seed=3)
+    truth, held = simulation.true_effects(), simulation.campaign()
+    verdict = choose_weights(held, [truth] * 3, stage=0, criterion=criterion, rule="best")
+    np.testing.assert_allclose(verdict.weights, 1 / 3)
+    assert abs(verdict.gain) < 1e-12
+
+
+def test_r_loss_weights_are_those_of_a_search_by_the_formula_of_the_paper():
+    """Two arms with shares that differ, written out arm by arm and row by row."""
+    simulation = uplift.simulate(
+        rows=4000, arms=2, chain=("click",), value=False, shares=(0.5, 0.2, 0.3), seed=5
+    )
+    truth, held = simulation.true_effects(), simulation.campaign()
+    parts = [mixture_of(truth, 0.4, 1), mixture_of(truth, 0.6, 2)]
+    mu = np.mean([part.mu_all[:, :, 0] for part in parts], axis=0).astype(float)
+
+    def loss(first: float) -> float:
+        total = 0.0
+        for arm in (1, 2):
+            rows = np.isin(held.arm_codes, (0, arm))
+            w = (held.arm_codes[rows] == arm).astype(float)
+            p = w.mean()
+            m = p * mu[rows, arm] + (1 - p) * mu[rows, 0]
+            tau = first * parts[0].tau_all[rows, arm, 0] + (1 - first) * parts[1].tau_all[rows, arm, 0]
+            total += np.mean((held.outcomes[rows, 0] - m - (w - p) * tau) ** 2) / 2
+        return total
+
+    grid = np.linspace(0, 1, 1001)
+    losses = [loss(first) for first in grid]
+    verdict = choose_weights(held, parts, stage=0, criterion="r", rule="best")
+    assert verdict.best[0] == pytest.approx(grid[int(np.argmin(losses))], abs=1e-3)
+    assert verdict.gain == pytest.approx(loss(0.5) - loss(verdict.best[0]), abs=1e-7)
+
+
+# -------------------------------------------------------------------- Qini
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_qini_of_the_blend_is_the_one_that_is_reported(seed):
+    from uplift.metrics.ranking import Ranking
+    from uplift.metrics.scores import qini_per_capita
+
+    rng = np.random.default_rng(seed)
+    score, treated = np.round(rng.normal(size=500), 1), rng.random(500) < 0.3
+    outcome, mass = rng.gamma(1.0, 1.0, 500), rng.uniform(0.5, 2.0, 500)
+    expected = float(qini_per_capita(Ranking.build(score, treated, outcome, mass).cells))
+    assert qini.qini(score, qini.signed_outcomes(treated, outcome, mass), mass) == pytest.approx(expected)
+
+
+def test_the_influence_of_a_row_on_the_qini_is_its_derivative_by_the_rows_weight():
+    rng = np.random.default_rng(0)
+    score, treated = np.round(rng.normal(size=60), 1), rng.random(60) < 0.4
+    outcome, mass = rng.gamma(1.0, 1.0, 60), rng.uniform(0.5, 2.0, 60)
+    found = qini.influence(score, treated, outcome, mass)
+    assert found.sum() == pytest.approx(0.0, abs=1e-10)
+    for row in range(60):
+        step = np.zeros(60)
+        step[row] = 1e-5 * mass[row]
+        up, down = (
+            qini.qini(score, qini.signed_outcomes(treated, outcome, moved), moved)
+            for moved in (mass + step, mass - step)
+        )
+        assert found[row] == pytest.approx(60 * (up - down) / 2e-5, abs=1e-6)
+
+
+def test_the_standard_error_of_a_qini_gain_is_its_spread_over_fresh_campaigns():
+    """Two given scores, sixty samples of customers: the stated error against the standard deviation of the gain."""
+    gains, errors = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        x, noise, treated = rng.normal(size=1500), rng.normal(size=1500), rng.random(1500) < 0.5
+        outcome = (rng.random(1500) < 0.3 + 0.1 * x.clip(-2, 2) * treated).astype(float)
+        ones = np.ones(1500)
+        signed = qini.signed_outcomes(treated, outcome, ones)
+        gains.append(qini.qini(x, signed, ones) - qini.qini(x + noise, signed, ones))
+        moved = qini.influence(x, treated, outcome, ones) - qini.influence(x + noise, treated, outcome, ones)
+        errors.append(np.sqrt(np.square(moved).sum()) / 1500)
+    assert np.std(gains, ddof=1) == pytest.approx(np.mean(errors), rel=0.25)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 6])
+def test_the_search_finds_the_top_of_a_hill_in_steps_of_a_thirty_second(parts):
+    rng = np.random.default_rng(parts)
+    for _ in range(5):
+        top = rng.dirichlet(np.ones(parts))
+        found = qini.highest(lambda weights, top=top: -float(np.abs(weights - top).sum()), parts)
+        assert found.sum() == pytest.approx(1.0)
+        assert found.min() >= 0
+        assert np.abs(found - top).max() < 1 / 16
+
+
+def test_the_order_of_the_customers_decides_by_qini_and_their_number_by_the_other_criteria():
+    """A part with the right order and ten times the size, and one with half the size and some disorder."""
+    simulation = uplift.simulate(rows=40_000, arms=1, chain=("click",), value=False, seed=3)
+    truth, held = simulation.true_effects(), simulation.campaign()
+
+    def scaled(factor: float, noise: float) -> Effects:
+        rng = np.random.default_rng(0)
+        tau = factor * truth.tau_all + noise * truth.tau_all.std() * rng.normal(size=truth.tau_all.shape)
+        tau[:, 0] = 0
+        return Effects(
+            truth.mu_all.copy(), units=truth.units, arms=truth.arms, stages=truth.stages, model="m",
+            tau_all=tau.astype(np.float32),
+        )  # fmt: skip
+
+    parts = [scaled(10.0, 0.0), scaled(0.8, 0.5)]
+    by_qini = choose_weights(held, parts, stage=0, criterion="qini", rule="best")
+    assert by_qini.weights[0] > 0.3
+    for criterion in ("dr", "r"):
+        verdict = choose_weights(held, parts, stage=0, criterion=criterion, rule="best")
+        assert verdict.weights[0] < 0.1, criterion
+
+
+@pytest.mark.parametrize("criterion", ["r", "qini"])
+def test_an_arm_without_held_out_rows_cannot_be_judged(criterion):
+    simulation = uplift.simulate(rows=2000, arms=2, chain=("click",), value=False, seed=3)
+    truth, held = simulation.true_effects(), simulation.campaign()
+    keep = held.arm_codes != 2
+    part = Effects(
+        truth.mu_all[keep], units=truth.units.filter(pa.array(keep)), arms=truth.arms, stages=truth.stages, model="m"
+    )  # fmt: skip
+    with pytest.raises(
+        ModelError, match="held-out rows received 'coupon_10', so its uplift cannot be judged"
+    ):
+        choose_weights(held.take(keep), [part, part], stage=0, criterion=criterion, rule="best")
 
 
 # -------------------------------------------------------------------- the model
@@ -211,6 +359,23 @@ def test_networks_and_trees_blend_and_tell_how_far_they_are(campaign, tmp_path):
     assert any(words.startswith("lightgbm_chain, on all rows: value: ensemble 1 of 1") for words in heard)
     model.save(tmp_path / "model")
     np.testing.assert_array_equal(load_model(tmp_path / "model").predict(campaign).mu_all, effects.mu_all)
+
+
+@pytest.mark.parametrize("criterion", ["r", "qini"])
+def test_any_models_are_mixed_by_a_loss_of_the_uplift_or_by_qini(criterion, campaign, tmp_path):
+    """A chain of X-learners, class transformation and a forest; every stage, the value too."""
+    parts = {
+        "chain": {"learner": "causalml_x", "params": {"n_estimators": 10, "n_jobs": 1}},
+        "sklift_class_transformation": {"n_estimators": 10, "n_jobs": 1},
+        "causalml_causal_forest": {"n_estimators": 3, "n_jobs": 1},
+    }
+    model = make_model("chain_blend", models=parts, criterion=criterion, rule="best").fit(campaign)
+    assert model.weights_.shape == (3, 3)
+    np.testing.assert_allclose(model.weights_.sum(axis=1), 1.0)
+    assert all(verdict.gain >= 0 for verdict in model.verdicts_)
+    effects = model.predict(campaign)
+    model.save(tmp_path / "model")
+    np.testing.assert_array_equal(load_model(tmp_path / "model").predict(campaign).tau_all, effects.tau_all)
 
 
 def test_parts_that_state_uplifts_apart_from_outcomes_keep_them(campaign):

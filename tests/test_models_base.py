@@ -79,7 +79,9 @@ def test_numbers_from_numpy_are_numbers(toy: Campaign, tmp_path: Path, name: str
             "models": {"lightgbm_s": {"n_estimators": 2}, "lightgbm_t": {"n_estimators": 2}},
         },
         "tarnet": {"max_epochs": 1, "hidden": (8,), "embedding_dim": 4, "learning_rate": 0.5},
+        "chain": {"params": {"n_estimators": 2}},
         "causalml_uplift_forest": {"n_estimators": 2, "max_depth": 2, "max_features": 0.5},
+        "causalml_causal_forest": {"n_estimators": 2, "max_depth": 2, "max_features": 0.5},
         "random": {},
     }.get(name, {"n_estimators": 2, "learning_rate": 0.5})
     plain: dict[str, Any] = {"random_state": 1, **quick}

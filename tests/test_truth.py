@@ -20,6 +20,7 @@ QUICK = {
     "tarnet": {"max_epochs": 12},
     "chain_blend": {"models": {"ecup": {"max_epochs": 12}, "lightgbm_chain": {}}},
     "causalml_uplift_forest": {"n_estimators": 20},
+    "causalml_causal_forest": {"n_estimators": 20},
 }
 CALIBRATED = [card.name for card in list_models() if card.family != "reference"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -56,3 +56,8 @@ class Stopwatch:
         yield detail
         self.seconds[name] = round(time.perf_counter() - begun, 3)
         self.progress.done(name, self.seconds[name], " ".join(detail))
+
+
+def prefixed(tell: Callable[[str], None], words: str) -> Callable[[str], None]:
+    """`tell`, with `words` before everything that it is told."""
+    return lambda text: tell(words + text)

@@ -16,7 +16,11 @@ SUFFIX = ".safetensors"
 
 
 def fit_resumably(
-    model: UpliftModel, campaign: Campaign | CampaignStream, folder: str | os.PathLike[str] | None
+    model: UpliftModel,
+    campaign: Campaign | CampaignStream,
+    folder: str | os.PathLike[str] | None,
+    *,
+    validation: Campaign | CampaignStream | None = None,
 ) -> UpliftModel:
     """Fit `model`, keeping its state in `folder` if the model can go on from one; quick models start anew.
 
@@ -26,7 +30,7 @@ def fit_resumably(
         See :meth:`UpliftModel.fit`; or `folder` holds the state of another fit.
     """
     options: dict[str, Any] = {"checkpoint": folder} if model.resumable and folder is not None else {}
-    return model.fit(campaign, **options)
+    return model.fit(campaign, validation=validation, **options)
 
 
 def forget(folder: str | os.PathLike[str] | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_args
 
@@ -21,6 +21,7 @@ from uplift.models.blend.criteria import Criterion, Verdict, choose_weights
 from uplift.models.blend.simplex import MOST_PARTS
 from uplift.models.checkpoints import fit_resumably
 from uplift.models.parameters import SEED, Choice, Flag, Number, Refused, Rule
+from uplift.progress import prefixed
 from uplift.splitting import held_out_mask
 
 DEFAULT_PARTS: Mapping[str, Mapping[str, Any]] = {
@@ -67,9 +68,10 @@ class ChainBlend(UpliftModel):
         Parameters of every part, by name in the registry; at most ten, no references. Default ``{"ecup":
         {"numeric_embedding": "periodic"}, "lightgbm_chain": {}}``: periodic embeddings of numbers are not the paper's,
         and found effects better in every comparison (``docs/ecup.md``). Parts without a `random_state` of their own get the blend's.
-    criterion : {"likelihood", "dr"}
-        What the weights are picked by: the loss of the outcome under the arm received, or the doubly robust loss of
-        the uplift; see :func:`uplift.models.blend.criteria.choose_weights`.
+    criterion : {"likelihood", "dr", "r", "qini"}
+        What the weights of a stage are picked by: the loss of the outcome under the arm received; the doubly robust
+        loss of the uplift; its R-loss; or the Qini of that stage, which minds the order of the customers only. See
+        :func:`uplift.models.blend.criteria.choose_weights`.
     rule : {"cautious", "best", "equal"}
         Equal weights unless others are better by more than one standard error; the best ones in any case; or equal
         ones without looking. With ``"equal"`` nothing is held out.
@@ -93,7 +95,8 @@ class ChainBlend(UpliftModel):
     References
     ----------
     Breiman, Stacked regressions, Machine Learning 1996. Kennedy, Towards optimal doubly robust estimation of
-    heterogeneous causal effects, EJS 2023.
+    heterogeneous causal effects, EJS 2023. Nie, Wager, Quasi-oracle estimation of heterogeneous treatment effects,
+    Biometrika 2021.
 
     Examples
     --------
@@ -220,7 +223,7 @@ class ChainBlend(UpliftModel):
         for name in self._tables:
             part = self._make(name)
             if self.on_progress is not None:
-                part.on_progress = _prefixed(self.on_progress, f"{name}, {purpose}: ")
+                part.on_progress = prefixed(self.on_progress, f"{name}, {purpose}: ")
             below = None
             if self._checkpoint_folder is not None:
                 below = Path(self._checkpoint_folder) / f"{name}-{purpose.replace(' ', '-')}"
@@ -269,7 +272,3 @@ class ChainBlend(UpliftModel):
 
     def _libraries(self) -> tuple[str, ...]:
         return ("numpy",)
-
-
-def _prefixed(tell: Callable[[str], None], words: str) -> Callable[[str], None]:
-    return lambda text: tell(words + text)

@@ -2,5 +2,5 @@
 
 `adapter` loops over stages and arms and assembles the effects; `boosting` trains LightGBM; `flat_forest` keeps and
 predicts forests without pickle. The models themselves are in `lightgbm_models`, `sklift_models`, `causalml_meta`,
-`causalml_forest` and `references`; the registry imports them when asked for.
+`causalml_residual`, `causalml_forest` and `references`; the registry imports them when asked for.
 """

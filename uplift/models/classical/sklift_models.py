@@ -1,4 +1,4 @@
-"""scikit-uplift's two models and class transformation, with LightGBM inside.
+"""scikit-uplift's solo model, two models and class transformations, with LightGBM inside.
 
 scikit-uplift trains; predictions come from the boosters by the formulas of ``sklift.models``, and equal the
 peer's own. A saved model needs no scikit-uplift. ``sklift.viz`` is never imported (it breaks on scikit-learn 1.5).
@@ -19,6 +19,72 @@ from uplift.models.parameters import Choice, Rule
 
 if TYPE_CHECKING:
     from lightgbm import Booster
+
+
+DUMMY, INTERACTION = "dummy", "treatment_interaction"
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SoloModel(PairwiseModel):
+    """``sklift.models.SoloModel``: one model of the rows of an arm and of control, with the treatment as a feature.
+
+    An S-learner per arm and stage. ``tau`` is sklift's prediction, exactly, and ``mu`` of an arm is what its
+    estimator predicts with the treatment switched on. Control is learned once per arm, and ``mu`` of control is the
+    mean over arms. :class:`~uplift.models.classical.lightgbm_models.LightGBMS` learns all arms in one model instead.
+    Row weights as in :class:`~uplift.models.classical.lightgbm_models.LightGBMT`. `validation` is not used. See
+    :class:`~uplift.models.classical.boosting.BoostedParameters` for the rest of the parameters.
+
+    Parameters
+    ----------
+    method : {"dummy", "treatment_interaction"}
+        Features and treatment; or also every feature times the treatment, so that one split finds an effect of one
+        feature. Category codes times the treatment are split as categories, as the codes themselves are.
+
+    References
+    ----------
+    Lo, The true lift model, SIGKDD Explorations 2002 (with interactions).
+    """
+
+    name: ClassVar[str] = "sklift_solo"
+    rules: ClassVar[Mapping[str, Rule]] = {**PairwiseModel.rules, "method": Choice(DUMMY, INTERACTION)}
+
+    method: str = DUMMY
+
+    @classmethod
+    def check_available(cls) -> None:
+        super().check_available()
+        import_peer("sklift.models", model=cls.name)
+
+    @property
+    def shares_control(self) -> bool:
+        """The control rows are learned together with each arm."""
+        return False
+
+    def _learn_outcome(self, pair: Pair, stage: int, control: Booster | None) -> Parts:
+        models = import_peer("sklift.models", model=self.name)
+        data, columns, interactions = pair.data, pair.data.matrix.shape[1], ()
+        if self.method == INTERACTION:
+            interactions = tuple(columns + position for position in self.schema_.categorical_positions)
+        settings = self.settings(self.schema_, extra_categorical=interactions)
+        learner = Learner(settings, BINARY if data.binary[stage] else REGRESSION)
+        weights = None if data.weights is None else {"sample_weight": data.weights}
+        peer = models.SoloModel(learner, method=self.method)
+        peer.fit(data.matrix, data.outcomes[:, stage], pair.treated, estimator_fit_params=weights)
+        return {"solo": learner.fitted}
+
+    def _read_outcome(
+        self, parts: Parts, matrix: np.ndarray, control: np.ndarray | None, binary: bool
+    ) -> PairEffects:
+        treated, untreated = (
+            predict(parts["solo"], self._with_treatment(matrix, on), self.n_jobs) for on in (1, 0)
+        )
+        return PairEffects(treated - untreated, treated, untreated)
+
+    def _with_treatment(self, matrix: np.ndarray, on: int) -> np.ndarray:
+        treatment = np.full((len(matrix), 1), on, matrix.dtype)
+        return np.hstack(
+            (matrix, matrix * treatment, treatment) if self.method == INTERACTION else (matrix, treatment)
+        )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -92,26 +158,44 @@ class TwoModels(PairwiseModel):
         return PairEffects(treated - control, treated)
 
 
-class ClassTransformation(PairwiseModel):
-    """``sklift.models.ClassTransformation``: one classifier of "treated and bought, or neither", per arm and stage.
+CLASS, OUTCOME = "class", "outcome"
 
-    With Z = Y W + (1 - Y)(1 - W), ``tau = 2 P(Z = 1 | x) - 1``, which holds only where treatment and control are
-    equally likely; rows are therefore weighted so that both have the same total weight (on top of the campaign's
-    own row weights, see :class:`~uplift.models.classical.lightgbm_models.LightGBMT`). The value stage uses
-    ``ClassTransformationReg``: a regression on Y (W - p) / (p (1 - p)) with p the share of the arm.
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ClassTransformation(PairwiseModel):
+    """``sklift.models.ClassTransformation`` and ``ClassTransformationReg``: one model of a transformed outcome.
+
+    Per arm and stage. With Z = Y W + (1 - Y)(1 - W) a classifier of "treated and bought, or neither" says
+    ``tau = 2 P(Z = 1 | x) - 1``, which holds only where treatment and control are equally likely; rows are
+    therefore weighted so that both have the same total weight. A regression on Y (W - p) / (p (1 - p)) says `tau`
+    for outcomes of any kind, with p the (weighted) share of the arm among its rows and those of control.
+
+    Both come on top of the campaign's row weights (see
+    :class:`~uplift.models.classical.lightgbm_models.LightGBMT`): so weighted, the rows are as if randomised at the
+    rate p whatever the customer, and one p is the propensity of all rows. sklift's own propensity model is not used.
 
     ``tau`` is sklift's prediction, exactly. ``mu`` of control is a LightGBM model of the control rows and ``mu``
     of an arm is ``mu[control] + tau`` (see :mod:`~uplift.models.classical.adapter`). The target is mostly the
     coin of the randomisation, so the uplift is much noisier than a T-learner's when outcomes are rare.
-    `validation` is not used. See :class:`~uplift.models.classical.boosting.BoostedParameters` for the parameters.
+    `validation` is not used. See :class:`~uplift.models.classical.boosting.BoostedParameters` for the rest of the
+    parameters.
+
+    Parameters
+    ----------
+    transformation : {"class", "outcome"}
+        Of binary stages: the class (``ClassTransformation``) or the outcome (``ClassTransformationReg``). That of
+        the value stage is always the outcome.
 
     References
     ----------
-    Jaskowski, Jaroszewicz, Uplift modeling for clinical trial data, ICML workshop 2012. Athey, Imbens, Machine
-    Learning Methods for Estimating Heterogeneous Causal Effects, arXiv 1504.01132v1 (value stage).
+    Jaskowski, Jaroszewicz, Uplift modeling for clinical trial data, ICML workshop 2012 (class). Athey, Imbens,
+    Machine Learning Methods for Estimating Heterogeneous Causal Effects, arXiv 1504.01132v1 (outcome).
     """
 
     name: ClassVar[str] = "sklift_class_transformation"
+    rules: ClassVar[Mapping[str, Rule]] = {**PairwiseModel.rules, "transformation": Choice(CLASS, OUTCOME)}
+
+    transformation: str = CLASS
 
     @classmethod
     def check_available(cls) -> None:
@@ -122,7 +206,7 @@ class ClassTransformation(PairwiseModel):
         models = import_peer("sklift.models", model=self.name)
         settings, data, share = self.settings(self.schema_), pair.data, pair.share
         weights = data.weights
-        if data.binary[stage]:
+        if self._transforms_class(data.binary[stage]):
             learner = Learner(settings, BINARY)
             peer = models.ClassTransformation(learner)
             balance = np.where(pair.treated == 1, 0.5 / share, 0.5 / (1.0 - share))
@@ -138,4 +222,7 @@ class ClassTransformation(PairwiseModel):
         self, parts: Parts, matrix: np.ndarray, control: np.ndarray | None, binary: bool
     ) -> PairEffects:
         prediction = predict(parts["transformed"], matrix, self.n_jobs)
-        return PairEffects(2.0 * prediction - 1.0 if binary else prediction)
+        return PairEffects(2.0 * prediction - 1.0 if self._transforms_class(binary) else prediction)
+
+    def _transforms_class(self, binary: bool) -> bool:
+        return binary and self.transformation == CLASS
