@@ -147,6 +147,11 @@ class Settings:
     n_jobs: int
     categorical: tuple[int, ...]
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether fits must not run side by side."""
+        return False
+
     def dataset(self, matrix: np.ndarray, weights: np.ndarray | None) -> Dataset:
         """Bin a matrix [row, column] once; labels are set per outcome."""
         params = {**self.params, "num_threads": useful_threads(self.n_jobs, *matrix.shape)}
@@ -155,8 +160,41 @@ class Settings:
         )
         return _guarded(data.construct)
 
-    def train(self, data: Dataset, outcome: np.ndarray, objective: str) -> Booster:
-        """Booster of one outcome [row]; it holds no data any more.
+    def binned(self, matrix: np.ndarray) -> Dataset:
+        """Bin a matrix [row, column] once for models of many of its :meth:`subset`; the matrix is not kept."""
+        params = {
+            **self.params,
+            # Else columns that cannot be split under this `min_child_samples` are gone for models with a smaller one.
+            "feature_pre_filter": False,
+            "num_threads": useful_threads(self.n_jobs, *matrix.shape),
+        }
+        data = lightgbm().Dataset(
+            matrix,
+            label=np.zeros(len(matrix), np.float32),  # a subset refuses to be made of rows without labels
+            categorical_feature=list(self.categorical),
+            params=params,
+        )
+        return _guarded(data.construct)
+
+    def subset(self, data: Dataset, matrix: np.ndarray, rows: np.ndarray) -> Dataset:
+        """Some rows of what :meth:`binned` made of `matrix`: their bins are copied, one byte or so per cell.
+
+        The bins are those of all rows. A matrix of these rows alone would be binned by its own quantiles, and into
+        other bins where a column has more values than there are bins (255).
+
+        Parameters
+        ----------
+        rows : ndarray of int64 [taken]
+            Rising.
+        """
+        part = _guarded(data.subset(rows, params=data.get_params()).construct)
+        part.used_indices = None  # a list of Python integers, larger than the bins, that nobody reads again
+        return part
+
+    def train(
+        self, data: Dataset, outcome: np.ndarray, objective: str, weights: np.ndarray | None = None
+    ) -> Booster:
+        """Booster of one outcome [row]; it holds no data any more. Without `weights`, those of the dataset hold.
 
         Raises
         ------
@@ -164,6 +202,8 @@ class Settings:
             LightGBM refuses a parameter, or the objective refuses the outcome.
         """
         params = self._labelled(data, outcome, objective)
+        if weights is not None:
+            data.set_weight(weights)
         booster = _guarded(lambda: lightgbm().train(params, data, num_boost_round=self.n_estimators))
         # Through text at once: the saved model is then the very one that predicts, and the data are freed.
         return booster_from_text(booster.model_to_string())
@@ -235,13 +275,18 @@ class Settings:
 
     def _labelled(self, data: Dataset, outcome: np.ndarray, objective: str) -> dict[str, Any]:
         """Set the labels of `data`; the parameters to train it with."""
-        if objective == TWEEDIE and outcome.size and outcome.min() < 0:
-            raise ModelError(
-                f"the Tweedie objective cannot take the {int((outcome < 0).sum()):,} negative values of this campaign; use value_objective='regression'."
-            )
+        check_outcome(outcome, objective)
         data.set_label(np.ascontiguousarray(outcome, np.float32))
         workers = useful_threads(self.n_jobs, data.num_data(), data.num_feature())
         return {**self.params, "objective": objective, "num_threads": workers}
+
+
+def check_outcome(outcome: np.ndarray, objective: str) -> None:
+    """Refuse an outcome [row] that the objective cannot take with a :class:`ModelError`."""
+    if objective == TWEEDIE and outcome.size and outcome.min() < 0:
+        raise ModelError(
+            f"the Tweedie objective cannot take the {int((outcome < 0).sum()):,} negative values of this campaign; use value_objective='regression'."
+        )
 
 
 class Rows(NamedTuple):
