@@ -78,6 +78,10 @@ class BoostedParameters:
         Rows per leaf, >= 0.
     reg_lambda : float
         L2 penalty on leaf values, >= 0.
+    max_cat_to_onehot : int
+        Splits of a column of up to so many categories set one category against the rest, >= 1. Of more categories,
+        LightGBM sorts them by their mean outcome and cuts that order in two, which finds groups of categories, and
+        in small or noisy data groups that are not there.
     n_jobs : int
         At most so many threads (fewer on small data); -1 for all cores. Does not change the result.
     random_state : int
@@ -90,6 +94,7 @@ class BoostedParameters:
         "num_leaves": Whole(2, 131_072),
         "min_child_samples": Whole(0),
         "reg_lambda": Number(0),
+        "max_cat_to_onehot": Whole(1, 2**31 - 1),
         "n_jobs": THREADS,
         "random_state": SEED,
     }
@@ -99,6 +104,7 @@ class BoostedParameters:
     num_leaves: int = 8
     min_child_samples: int = 100
     reg_lambda: float = 1.0
+    max_cat_to_onehot: int = 4
     n_jobs: int = -1
     random_state: int = 0
 
@@ -115,6 +121,7 @@ class BoostedParameters:
                 "num_leaves": self.num_leaves,
                 "min_child_samples": self.min_child_samples,
                 "reg_lambda": self.reg_lambda,
+                "max_cat_to_onehot": self.max_cat_to_onehot,
                 "seed": self.random_state,
                 "deterministic": True,
                 "force_row_wise": True,

@@ -122,6 +122,9 @@ class MetaLearner(BackendParameters, ClassicalModel):
 
     Parameters
     ----------
+    max_cat_to_onehot : int
+        As in the other models, but so large that all splits of categories are one against the rest: on simulated
+        campaigns groups of categories, sought in pseudo-outcomes, were mostly noise.
     effect_n_estimators : int
         Trees per effect model, > 0.
     effect_learning_rate : float
@@ -139,6 +142,7 @@ class MetaLearner(BackendParameters, ClassicalModel):
         **{f"effect_{name}": BoostedParameters.rules[name] for name in ("n_estimators", "learning_rate", "num_leaves", "min_child_samples")},
     }
 
+    max_cat_to_onehot: int = 1_000_000
     effect_n_estimators: int = 100
     effect_learning_rate: float = 0.05
     effect_num_leaves: int = 4

@@ -118,8 +118,8 @@ class XGBoostTrees:
 class XGBoostSettings(Settings):
     """LightGBM's settings, for XGBoost. Trees are close to LightGBM's and not equal.
 
-    Trees grow leaf by leaf up to `num_leaves`, on histograms of 256 bins. `learning_rate` and `reg_lambda` are the same
-    numbers. XGBoost counts no rows but sums second derivatives: `min_child_samples` is multiplied with their mean at the
+    Trees grow leaf by leaf up to `num_leaves`, on histograms of 256 bins. `learning_rate`, `reg_lambda` and
+    `max_cat_to_onehot` are the same numbers. XGBoost counts no rows but sums second derivatives: `min_child_samples` is multiplied with their mean at the
     mean outcome (1 for squared error, p (1 - p) for a rate p). Boosting starts from the mean outcome, as LightGBM's.
     LightGBM's extra penalty on splits of categories has no counterpart.
 
@@ -173,6 +173,7 @@ class XGBoostSettings(Settings):
             "max_leaves": self.params["num_leaves"],
             "learning_rate": self.params["learning_rate"],
             "lambda": self.params["reg_lambda"],
+            "max_cat_to_onehot": self.params["max_cat_to_onehot"],
             "min_child_weight": self.params["min_child_samples"] * curvature * float(np.mean(given)),
             "base_score": mean,
             "max_bin": MAX_BIN,
