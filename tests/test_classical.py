@@ -18,6 +18,10 @@ MODELS = {
     "lightgbm_t": {},
     "lightgbm_s": {},
     "lightgbm_chain": {},
+    "lightgbm_x": {},
+    "lightgbm_r": {},
+    "lightgbm_dr": {},
+    "lightgbm_transformed": {},
     "sklift_two_models": {},
     "sklift_class_transformation": {},
     "causalml_x": {},
@@ -90,6 +94,10 @@ THRESHOLDS = {
     "lightgbm_t": (0.80, 0.70, 0.60),
     "lightgbm_s": (0.85, 0.80, 0.70),
     "lightgbm_chain": (0.85, 0.80, 0.70),
+    "lightgbm_x": (0.85, 0.80, 0.70),
+    "lightgbm_r": (0.85, 0.80, 0.70),
+    "lightgbm_dr": (0.85, 0.80, 0.70),
+    "lightgbm_transformed": (0.80, 0.70, 0.60),
     "sklift_two_models": (0.80, 0.70, 0.60),
     "sklift_class_transformation": (0.70, 0.60, 0.60),
     "causalml_x": (0.80, 0.70, 0.60),
@@ -220,7 +228,15 @@ def test_swapping_control_and_arm_flips_the_sign():
         there = small(name, n_estimators=20).fit(campaign).predict(campaign).tau("click", "five")
         back = small(name, n_estimators=20).fit(swapped).predict(swapped).tau("click", "none")
         np.testing.assert_array_equal(there, -back)
-    for name in ("sklift_class_transformation", "causalml_x", "causalml_uplift_forest"):
+    for name in (
+        "lightgbm_x",
+        "lightgbm_r",
+        "lightgbm_dr",
+        "lightgbm_transformed",
+        "sklift_class_transformation",
+        "causalml_x",
+        "causalml_uplift_forest",
+    ):
         there = small(name).fit(campaign).predict(campaign).tau("click", "five")
         back = small(name).fit(swapped).predict(swapped).tau("click", "none")
         assert np.corrcoef(there, -back)[0, 1] > 0.9
@@ -295,7 +311,16 @@ def test_a_stage_that_everybody_reaches_is_predicted_as_certain():
     campaign = Campaign.from_frame(
         frame, unit="id", treatment="coupon", control="none", chain=["seen", "click"]
     )
-    for name in ("lightgbm_t", "lightgbm_s", "sklift_two_models", "causalml_x", "causalml_uplift_forest"):
+    for name in (
+        "lightgbm_t",
+        "lightgbm_s",
+        "lightgbm_x",
+        "lightgbm_r",
+        "lightgbm_dr",
+        "sklift_two_models",
+        "causalml_x",
+        "causalml_uplift_forest",
+    ):
         effects = small(name, n_estimators=5).fit(campaign).predict(campaign)
         np.testing.assert_allclose(effects.mu_all[:, :, 0], 1.0, atol=1e-6, err_msg=name)
         np.testing.assert_allclose(effects.tau_all[:, :, 0], 0.0, atol=1e-6, err_msg=name)
@@ -360,6 +385,10 @@ def confounded(n: int = 6000, seed: int = 1) -> pd.DataFrame:
         "lightgbm_t",
         "lightgbm_s",
         "lightgbm_chain",
+        "lightgbm_x",
+        "lightgbm_r",
+        "lightgbm_dr",
+        "lightgbm_transformed",
         "sklift_two_models",
         "sklift_class_transformation",
         "causalml_x",

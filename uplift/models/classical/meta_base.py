@@ -143,10 +143,10 @@ class MetaLearner(BackendParameters, ClassicalModel):
     }
 
     max_cat_to_onehot: int = 1_000_000
-    effect_n_estimators: int = 100
+    effect_n_estimators: int = 50
     effect_learning_rate: float = 0.05
     effect_num_leaves: int = 4
-    effect_min_child_samples: int = 500
+    effect_min_child_samples: int = 200
 
     @abstractmethod
     def _learn_arm(self, rows: MetaTraining, pair: PairRows, arm: int, stage: int, control: Control) -> Parts:
@@ -243,12 +243,13 @@ class CrossFitted(MetaLearner):
     ----------
     folds : int
         >= 2. Rows are spread by a hash of their unit id, so that no unit lies on both sides and the order of the rows
-        does not matter. Outcome models are learned `folds` times, each without one fold, and speak of that fold.
+        does not matter. Outcome models are learned `folds` times, each without one fold, and speak of that fold. On
+        simulated campaigns more folds cost time and changed the error of the effects by less than a hundredth of it.
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {**MetaLearner.rules, "folds": Whole(2)}
 
-    folds: int = 3
+    folds: int = 2
 
     def _fold(self, campaign: Campaign) -> np.ndarray:
         uniform = unit_uniform(campaign.unit_ids, f"cross-fitting:{self.random_state}")
