@@ -31,7 +31,12 @@ from uplift.models.classical.boosting import useful_threads
 
 ARMS, STAGES, FEATURES = 5, ("click", "buy"), 30
 LEARNERS = ("x", "dr")
-TREES: dict[str, Any] = {"n_estimators": 100, "learning_rate": 0.05, "num_leaves": 8, "min_child_samples": 100}
+TREES: dict[str, Any] = {
+    "n_estimators": 100,
+    "learning_rate": 0.05,
+    "num_leaves": 8,
+    "min_child_samples": 100,
+}
 JUDGED = 20_000  # rows whose effects are compared
 
 
@@ -122,24 +127,29 @@ def measure(who: str, learner: str, rows: int, out: Path) -> dict[str, float]:
         import causalml.inference.meta  # noqa: F401 (before the clock)
     import lightgbm  # noqa: F401
 
+
     if Path("/proc/self/clear_refs").exists():
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of making the data
     before = memory("VmRSS")
-    begun = time.perf_counter()
+    begun, spent = time.perf_counter(), time.process_time()
     if who == "ours":
         predict = ours(learner, campaign)
     else:
         predict = theirs(learner, campaign, own_propensity=who == "own")
-    seconds = time.perf_counter() - begun
+    seconds, spent = time.perf_counter() - begun, time.process_time() - spent
     peak = memory("VmHWM")
     tau = predict()
     np.save(out, tau)
     gaps = [
-        np.corrcoef(tau[:, a, s], truth[:, a, s])[0, 1]
-        for a in range(ARMS - 1)
-        for s in range(len(STAGES))
+        np.corrcoef(tau[:, a, s], truth[:, a, s])[0, 1] for a in range(ARMS - 1) for s in range(len(STAGES))
     ]
-    return {"seconds": seconds, "peak": peak, "added": peak - before, "truth": float(np.mean(gaps))}
+    return {
+        "seconds": seconds,
+        "cpu": spent,
+        "peak": peak,
+        "added": peak - before,
+        "truth": float(np.mean(gaps)),
+    }
 
 
 def main() -> None:
@@ -163,7 +173,16 @@ def main() -> None:
             found, tau = {}, {}
             for who, name in names.items():
                 out = Path(folder) / f"{who}_{learner}.npy"
-                command = [sys.executable, __file__, "--rows", str(given.rows), "--one", who, learner, str(out)]
+                command = [
+                    sys.executable,
+                    __file__,
+                    "--rows",
+                    str(given.rows),
+                    "--one",
+                    who,
+                    learner,
+                    str(out),
+                ]
                 child = subprocess.run(command, capture_output=True, text=True, check=False)
                 if child.returncode:
                     sys.exit(f"{name}, {learner}: {child.stderr.strip().splitlines()[-1]}")
@@ -171,11 +190,11 @@ def main() -> None:
                 tau[who] = np.load(out)
                 ratio = (
                     "" if who == "ours" else
-                    f"  {line['seconds'] / found['ours']['seconds']:.2f} x our seconds, {line['peak'] / found['ours']['peak']:.2f} x our memory"
+                    f"  {line['seconds'] / found['ours']['seconds']:.2f} x our seconds ({line['cpu'] / found['ours']['cpu']:.2f} x CPU), {line['peak'] / found['ours']['peak']:.2f} x our memory"
                     f", correlation of effects {np.corrcoef(tau['ours'].ravel(), tau[who].ravel())[0, 1]:.3f}"
                 )  # fmt: skip
                 print(
-                    f"{learner.upper():3s}{name:30s}{line['seconds']:9.1f} s {given.rows / line['seconds']:11,.0f} rows/s"
+                    f"{learner.upper():3s}{name:30s}{line['seconds']:9.1f} s ({line['cpu']:.1f} s of CPU) {given.rows / line['seconds']:11,.0f} rows/s"
                     f"  peak {line['peak']:7,.0f} MB (fit adds {line['added']:6,.0f} MB)  with the truth {line['truth']:.3f}{ratio}",
                     flush=True,
                 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,13 +9,13 @@ from test_classical import confounded, planted
 
 import uplift
 from uplift.campaign import Campaign
-from uplift.errors import MissingDependencyError, ModelError
+from uplift.errors import ModelError
 from uplift.features import FeatureSchema
 from uplift.models.classical import boosting
 from uplift.models.classical.assignment import Assignment
 from uplift.models.classical.jobs import in_order
 from uplift.models.classical.pseudo_outcomes import doubly_robust, r_target, same_class, transformed
-from uplift.models.registry import load_model, make_model
+from uplift.models.registry import make_model
 
 lightgbm = pytest.importorskip("lightgbm")
 
@@ -466,9 +464,7 @@ def test_pairs_know_their_propensities_and_stand_for_all_rows():
     assert np.ptp(plain.propensity) == 0
     two = confounded(1000)
     pair = Assignment.of(
-        Campaign.from_frame(
-            two, treatment="sent", control=0, chain=["buy"], features=["x"], propensity="p"
-        )
+        Campaign.from_frame(two, treatment="sent", control=0, chain=["buy"], features=["x"], propensity="p")
     ).pair(1)
     np.testing.assert_allclose(pair.propensity, np.where(two.wave == 1, 0.8, 0.2))
     np.testing.assert_allclose(pair.received, two.p)
@@ -481,84 +477,10 @@ def test_a_stratum_without_an_arm_is_no_error():
         frame, treatment="arm", control="none", chain=["buy"], features=["x"], strata=["wave"]
     )
     for name in META:
-        tau = make_model(name, n_estimators=5, effect_n_estimators=5, n_jobs=1).fit(campaign).predict(campaign)
+        tau = (
+            make_model(name, n_estimators=5, effect_n_estimators=5, n_jobs=1).fit(campaign).predict(campaign)
+        )
         assert np.isfinite(tau.tau_all).all()
         # Only wave 1 says anything of "b", where its effect is 0.3.
         if name == "lightgbm_r":
             assert tau.tau("buy", "b").mean() == pytest.approx(0.3, abs=0.1)
-
-
-# -------------------------------------------------------------------- XGBoost
-
-
-@pytest.fixture(scope="module")
-def three_arms():
-    return planted(4000)
-
-
-@pytest.mark.parametrize("name", ["lightgbm_s", "lightgbm_t", *META])
-def test_xgboost_finds_the_same_effects_and_is_saved_bit_for_bit_without_pickle(name, three_arms, tmp_path):
-    pytest.importorskip("xgboost")
-    campaign, truth = three_arms
-    ours = make_model(name, n_estimators=40, n_jobs=1).fit(campaign).predict(campaign)
-    model = make_model(name, n_estimators=40, n_jobs=1, backend="xgboost", device="cpu").fit(campaign)
-    effects = model.predict(campaign)
-    for arm in (1, 2):
-        assert np.corrcoef(effects.tau_all[:, arm, 0], truth[:, arm, 0])[0, 1] > 0.7
-        assert np.corrcoef(effects.tau_all[:, arm, 0], ours.tau_all[:, arm, 0])[0, 1] > 0.8
-        assert effects.tau_all[:, arm, 2].mean() == pytest.approx(ours.tau_all[:, arm, 2].mean(), rel=0.15)
-    model.save(tmp_path / "model")
-    assert {path.suffix for path in (tmp_path / "model").iterdir()} == {".json", ".ubj"}
-    again = load_model(tmp_path / "model").predict(campaign)
-    np.testing.assert_array_equal(again.mu_all, effects.mu_all)
-    np.testing.assert_array_equal(again.tau_all, effects.tau_all)
-    victim = next((tmp_path / "model").glob("*.ubj"))
-    victim.write_bytes(victim.read_bytes()[:-50])
-    with pytest.raises(ModelError, match="damaged or incomplete"):
-        load_model(tmp_path / "model")
-
-
-def test_xgboost_takes_weights_certain_outcomes_and_tweedie(three_arms):
-    pytest.importorskip("xgboost")
-    frame = three_arms[0].table.to_pandas()
-    frame.insert(0, "seen", 1)
-    frame["w"] = np.where(frame.x0 > 0, 3.0, 1.0)
-    campaign = Campaign.from_frame(
-        frame, unit="id", treatment="coupon", control="none", chain=["seen", "click", "buy"], value="spend", weight="w"
-    )  # fmt: skip
-    for name in ("lightgbm_t", "lightgbm_dr"):
-        options = {"value_objective": "tweedie"} if name == "lightgbm_t" else {}
-        model = make_model(name, n_estimators=30, n_jobs=1, backend="xgboost", device="cpu", **options)
-        effects = model.fit(campaign).predict(campaign)
-        np.testing.assert_allclose(effects.mu_all[:, :, 0], 1.0, atol=1e-4)
-        np.testing.assert_allclose(effects.tau_all[:, :, 0], 0.0, atol=1e-4)
-        treated = frame.coupon == "five"
-        control = frame.coupon == "none"
-        ate = np.average(frame.spend[treated], weights=frame.w[treated])
-        ate -= np.average(frame.spend[control], weights=frame.w[control])
-        mean = np.average(effects.tau("value", "five"), weights=frame.w)
-        assert mean == pytest.approx(ate, rel=0.3), name
-
-
-def test_cuda_is_refused_where_it_cannot_be_had(monkeypatch):
-    xgboost_backend = pytest.importorskip("uplift.models.classical.xgboost_backend")
-    campaign = coarse(500)
-    with pytest.raises(ModelError, match="lightgbm_dr.*device='cuda' needs backend='xgboost'"):
-        make_model("lightgbm_dr", device="cuda").fit(campaign)
-    monkeypatch.setattr(xgboost_backend, "has_cuda", lambda: False)
-    with pytest.raises(ModelError, match="XGBoost finds no CUDA device here"):
-        make_model("lightgbm_dr", device="cuda", backend="xgboost").fit(campaign)
-    assert xgboost_backend.chosen_device("auto") == "cpu"
-
-
-def test_a_gpu_is_found_where_torch_finds_one():
-    torch = pytest.importorskip("torch")
-    xgboost_backend = pytest.importorskip("uplift.models.classical.xgboost_backend")
-    assert xgboost_backend.has_cuda() == torch.cuda.is_available()
-
-
-def test_a_missing_xgboost_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "xgboost", None)
-    with pytest.raises(MissingDependencyError, match="backend='xgboost' needs XGBoost.*pip install xgboost"):
-        make_model("lightgbm_t", backend="xgboost").fit(coarse(500))
-    make_model("lightgbm_t", n_estimators=2).fit(coarse(500))

@@ -6,6 +6,8 @@ from uplift.models.cards.card import ROW_WEIGHTS, ModelCard
 
 IN_FORMULA = "strata and propensities in the pseudo-outcome, sampling weights as row weights"
 
+ON_GPU = "on a GPU with backend='xgboost'"
+
 CARDS: tuple[ModelCard, ...] = (
     ModelCard(
         name="lightgbm_s",
@@ -19,7 +21,7 @@ CARDS: tuple[ModelCard, ...] = (
         gpu=True,
         intervals="",
         source="Kunzel et al., PNAS 2019",
-        cost="seconds",
+        cost=f"seconds; {ON_GPU}",
         library="lightgbm",
     ),
     ModelCard(
@@ -34,7 +36,7 @@ CARDS: tuple[ModelCard, ...] = (
         gpu=True,
         intervals="",
         source="Kunzel et al., PNAS 2019",
-        cost="seconds",
+        cost=f"seconds; {ON_GPU}",
         library="lightgbm",
     ),
     ModelCard(
@@ -49,7 +51,7 @@ CARDS: tuple[ModelCard, ...] = (
         gpu=True,
         intervals="",
         source="Kunzel et al., PNAS 2019",
-        cost="seconds, twice lightgbm_t",
+        cost=f"seconds, twice lightgbm_t; {ON_GPU}",
         library="lightgbm",
     ),
     ModelCard(
@@ -64,7 +66,7 @@ CARDS: tuple[ModelCard, ...] = (
         gpu=True,
         intervals="",
         source="Nie, Wager, Biometrika 2021",
-        cost="seconds, five times lightgbm_t",
+        cost=f"seconds, five times lightgbm_t; {ON_GPU}",
         library="lightgbm",
     ),
     ModelCard(
@@ -79,7 +81,7 @@ CARDS: tuple[ModelCard, ...] = (
         gpu=True,
         intervals="",
         source="Kennedy, EJS 2023",
-        cost="seconds, three to four times lightgbm_t",
+        cost=f"seconds, three to four times lightgbm_t; {ON_GPU}",
         library="lightgbm",
     ),
     ModelCard(
@@ -94,7 +96,7 @@ CARDS: tuple[ModelCard, ...] = (
         gpu=True,
         intervals="",
         source="Athey, Imbens, arXiv 1504.01132v1; Jaskowski, Jaroszewicz, ICML workshop 2012",
-        cost="seconds, like lightgbm_t",
+        cost=f"seconds, like lightgbm_t; {ON_GPU}",
         library="lightgbm",
     ),
     ModelCard(

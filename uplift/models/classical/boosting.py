@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -159,6 +159,15 @@ class Settings:
         """Whether fits must not run side by side."""
         return False
 
+    def for_one_thread(self) -> Settings:
+        """The same settings, and the same trees, as quickly as one thread can.
+
+        Histograms by column are as quick as by row or a quarter quicker then (they skip second derivatives that are all
+        one), and sum in the same order.
+        """
+        params = {name: value for name, value in self.params.items() if name != "force_row_wise"}
+        return replace(self, params={**params, "force_col_wise": True}, n_jobs=1)
+
     def dataset(self, matrix: np.ndarray, weights: np.ndarray | None) -> Dataset:
         """Bin a matrix [row, column] once; labels are set per outcome."""
         params = {**self.params, "num_threads": useful_threads(self.n_jobs, *matrix.shape)}
@@ -194,8 +203,8 @@ class Settings:
         rows : ndarray of int64 [taken]
             Rising.
         """
-        part = _guarded(data.subset(rows, params=data.get_params()).construct)
-        part.used_indices = None  # a list of Python integers, larger than the bins, that nobody reads again
+        part = _guarded(data.subset(rows.tolist(), params=data.get_params()).construct)
+        part.used_indices = None  # a list of integers, larger than the bins, that nobody reads again
         return part
 
     def train(

@@ -15,9 +15,16 @@ from uplift.hashing import unit_uniform
 from uplift.models.classical.adapter import CONTROL, ClassicalModel, Parts, StageEffects, Training
 from uplift.models.classical.assignment import Assignment, PairRows
 from uplift.models.classical.backends import BackendParameters
-from uplift.models.classical.boosting import BINARY, REGRESSION, BoostedParameters, Settings, predict, threads, useful_threads
+from uplift.models.classical.boosting import (
+    BINARY,
+    REGRESSION,
+    BoostedParameters,
+    Settings,
+    predict,
+    useful_threads,
+)
 from uplift.models.classical.jobs import in_order, workers
-from uplift.models.parameters import Number, Rule, Whole
+from uplift.models.parameters import Rule, Whole
 
 BLOCK = 1 << 16
 """Rows predicted at a time: bounds the copy of scattered rows."""
@@ -126,7 +133,8 @@ class MetaLearner(BackendParameters, ClassicalModel):
         As in the other models, but so large that all splits of categories are one against the rest: on simulated
         campaigns groups of categories, sought in pseudo-outcomes, were mostly noise.
     effect_n_estimators : int
-        Trees per effect model, > 0.
+        Trees per effect model, > 0. The default is the best of 50, 100 and 200 on simulated campaigns of 20,000 rows and
+        five arms; with 100,000 rows it was 100.
     effect_learning_rate : float
         Shrinkage of every tree of an effect model, in (0, 1].
     effect_num_leaves : int
@@ -139,7 +147,10 @@ class MetaLearner(BackendParameters, ClassicalModel):
 
     rules: ClassVar[Mapping[str, Rule]] = {
         **BackendParameters.rules,
-        **{f"effect_{name}": BoostedParameters.rules[name] for name in ("n_estimators", "learning_rate", "num_leaves", "min_child_samples")},
+        **{
+            f"effect_{name}": BoostedParameters.rules[name]
+            for name in ("n_estimators", "learning_rate", "num_leaves", "min_child_samples")
+        },
     }
 
     max_cat_to_onehot: int = 1_000_000
@@ -196,7 +207,9 @@ class MetaLearner(BackendParameters, ClassicalModel):
     def _learn(self, training: Training) -> list[Parts]:
         assert isinstance(training, MetaTraining)
         stages = range(len(training.binary))
-        controls = list(self._side_by_side(training, lambda rows, stage: self._learn_control(rows, stage), stages))
+        controls = list(
+            self._side_by_side(training, lambda rows, stage: self._learn_control(rows, stage), stages)
+        )
         jobs = [(arm, stage) for arm in range(1, training.n_arms) for stage in stages]
 
         def learn(rows: MetaTraining, job: tuple[int, int]) -> Parts:
@@ -218,7 +231,9 @@ class MetaLearner(BackendParameters, ClassicalModel):
             at_once = workers(len(jobs), useful_threads(self.n_jobs, *training.matrix.shape))
         if at_once > 1:
             training = replace(
-                training, settings=replace(training.settings, n_jobs=1), effects=replace(training.effects, n_jobs=1)
+                training,
+                settings=training.settings.for_one_thread(),
+                effects=training.effects.for_one_thread(),
             )
         return in_order(lambda job: learn(training, job), jobs, at_once)
 
@@ -230,7 +245,9 @@ class MetaLearner(BackendParameters, ClassicalModel):
         tau = np.zeros((len(matrix), len(self.arms_)))
         for arm in range(1, len(self.arms_)):
             prefix = f"arm{arm}_"
-            mine = {name.removeprefix(prefix): part for name, part in parts.items() if name.startswith(prefix)}
+            mine = {
+                name.removeprefix(prefix): part for name, part in parts.items() if name.startswith(prefix)
+            }
             tau[:, arm] = self._effect(mine, matrix)
         return StageEffects(control[:, None] + tau, tau)
 

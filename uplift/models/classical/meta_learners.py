@@ -80,7 +80,9 @@ class LightGBMR(CrossFitted):
     def _learn_arm(self, rows: MetaTraining, pair: PairRows, arm: int, stage: int, control: Control) -> Parts:
         def learn(fold: int) -> object:
             kept = rows.outside(pair.rows, fold)
-            return rows.learn_mean(pair.rows[kept], stage, None if pair.weights is None else pair.weights[kept])
+            return rows.learn_mean(
+                pair.rows[kept], stage, None if pair.weights is None else pair.weights[kept]
+            )
 
         mean = rows.out_of_fold(pair.rows, learn)
         target, weights = r_target(rows.outcomes[pair.rows, stage], pair.treated, pair.propensity, mean)

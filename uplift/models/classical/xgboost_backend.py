@@ -57,7 +57,7 @@ def has_cuda() -> bool:
 
 
 def chosen_device(device: str) -> str:
-    """"cpu" or "cuda"; "auto" is the GPU where there is one.
+    """ "cpu" or "cuda"; "auto" is the GPU where there is one.
 
     Raises
     ------
@@ -147,9 +147,7 @@ class XGBoostSettings(Settings):
         """Some rows, in the bins of all rows: XGBoost cannot slice binned data, but bin by the cuts of others."""
         return self._bin(matrix[rows], ref=data)
 
-    def train(
-        self, data: Any, outcome: np.ndarray, objective: str, weights: np.ndarray | None = None
-    ) -> Any:
+    def train(self, data: Any, outcome: np.ndarray, objective: str, weights: np.ndarray | None = None) -> Any:
         """Trees of one outcome [row]."""
         check_outcome(outcome, objective)
         label = np.ascontiguousarray(outcome, np.float32)
