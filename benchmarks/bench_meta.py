@@ -127,7 +127,6 @@ def measure(who: str, learner: str, rows: int, out: Path) -> dict[str, float]:
         import causalml.inference.meta  # noqa: F401 (before the clock)
     import lightgbm  # noqa: F401
 
-
     if Path("/proc/self/clear_refs").exists():
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of making the data
     before = memory("VmRSS")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_classical import planted
 from test_meta_learners import META, coarse
 
 from uplift.campaign import Campaign
 from uplift.errors import MissingDependencyError, ModelError
+from uplift.models.classical import boosting
 from uplift.models.registry import load_model, make_model
 
 
@@ -61,6 +63,30 @@ def test_xgboost_takes_weights_certain_outcomes_and_tweedie(three_arms):
         ate -= np.average(frame.spend[control], weights=frame.w[control])
         mean = np.average(effects.tau("value", "five"), weights=frame.w)
         assert mean == pytest.approx(ate, rel=0.3), name
+
+
+def test_xgboost_scores_missing_and_unseen_values(three_arms):
+    pytest.importorskip("xgboost")
+    campaign, _ = three_arms
+    model = make_model("lightgbm_dr", n_estimators=40, n_jobs=1, backend="xgboost", device="cpu").fit(
+        campaign
+    )
+    audience = campaign.audience(
+        pd.DataFrame({"id": [1, 2, 3, 4], "x0": [1.0, 1.0, None, 1.0], "x1": 0.0, "x2": 0.0, "x3": 0.0,
+                      "city": ["b", "a", None, "atlantis"]})
+    )  # fmt: skip
+    tau = model.predict(audience).tau("click", "ten")
+    assert np.isfinite(tau).all()
+    assert tau[0] > max(tau[1], tau[3]) + 0.1
+
+
+def test_fits_side_by_side_change_no_bit(monkeypatch):
+    pytest.importorskip("xgboost")
+    campaign = coarse(2000, arms=3)
+    monkeypatch.setattr(boosting, "CELLS_PER_THREAD", 1)
+    few = {"n_estimators": 5, "effect_n_estimators": 5, "backend": "xgboost", "device": "cpu"}
+    one, four = (make_model("lightgbm_dr", n_jobs=n, **few).fit(campaign).predict(campaign) for n in (1, 4))
+    np.testing.assert_array_equal(one.tau_all, four.tau_all)
 
 
 def test_cuda_is_refused_where_it_cannot_be_had(monkeypatch):

@@ -22,7 +22,7 @@ def doubly_robust(
 
     References
     ----------
-    Kennedy, Towards optimal doubly robust estimation of heterogeneous causal effects, EJS 2023, eq. (2).
+    Kennedy, Towards optimal doubly robust estimation of heterogeneous causal effects, EJS 2023, Algorithm 1.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def r_target(
 
     References
     ----------
-    Nie, Wager, Quasi-oracle estimation of heterogeneous treatment effects, Biometrika 2021, eq. (4).
+    Nie, Wager, Quasi-oracle estimation of heterogeneous treatment effects, Biometrika 2021 (the R-loss).
     """
     surprise = treated - propensity
     residual = outcome - mean
