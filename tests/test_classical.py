@@ -19,6 +19,10 @@ MODELS = {
     "lightgbm_s": {},
     "lightgbm_chain": {},
     "sklift_solo": {},
+    "lightgbm_x": {},
+    "lightgbm_r": {},
+    "lightgbm_dr": {},
+    "lightgbm_transformed": {},
     "sklift_two_models": {},
     "sklift_class_transformation": {},
     "causalml_s": {},
@@ -97,6 +101,10 @@ THRESHOLDS = {
     "lightgbm_s": (0.85, 0.80, 0.70),
     "lightgbm_chain": (0.85, 0.80, 0.70),
     "sklift_solo": (0.85, 0.80, 0.70),
+    "lightgbm_x": (0.85, 0.80, 0.70),
+    "lightgbm_r": (0.85, 0.80, 0.70),
+    "lightgbm_dr": (0.85, 0.80, 0.70),
+    "lightgbm_transformed": (0.80, 0.70, 0.60),
     "sklift_two_models": (0.80, 0.70, 0.60),
     "sklift_class_transformation": (0.70, 0.60, 0.60),
     "causalml_s": (0.85, 0.80, 0.70),
@@ -233,7 +241,15 @@ def test_swapping_control_and_arm_flips_the_sign():
         there = small(name, n_estimators=20).fit(campaign).predict(campaign).tau("click", "five")
         back = small(name, n_estimators=20).fit(swapped).predict(swapped).tau("click", "none")
         np.testing.assert_array_equal(there, -back)
-    for name in ("sklift_class_transformation", "causalml_x", "causalml_uplift_forest"):
+    for name in (
+        "lightgbm_x",
+        "lightgbm_r",
+        "lightgbm_dr",
+        "lightgbm_transformed",
+        "sklift_class_transformation",
+        "causalml_x",
+        "causalml_uplift_forest",
+    ):
         there = small(name).fit(campaign).predict(campaign).tau("click", "five")
         back = small(name).fit(swapped).predict(swapped).tau("click", "none")
         assert np.corrcoef(there, -back)[0, 1] > 0.9
@@ -310,7 +326,8 @@ def test_a_stage_that_everybody_reaches_is_predicted_as_certain():
     campaign = Campaign.from_frame(
         frame, unit="id", treatment="coupon", control="none", chain=["seen", "click"]
     )
-    for name in ("lightgbm_t", "lightgbm_s", *(name for name in MODELS if "lightgbm" not in name)):
+    direct = ("lightgbm_t", "lightgbm_s", "lightgbm_x", "lightgbm_r", "lightgbm_dr")
+    for name in (*direct, *(name for name in MODELS if "lightgbm" not in name)):
         if name == "sklift_class_transformation":  # learns the coin of the randomisation
             continue
         effects = small(name, n_estimators=5).fit(campaign).predict(campaign)
@@ -378,6 +395,10 @@ def confounded(n: int = 6000, seed: int = 1) -> pd.DataFrame:
         "lightgbm_s",
         "lightgbm_chain",
         "sklift_solo",
+        "lightgbm_x",
+        "lightgbm_r",
+        "lightgbm_dr",
+        "lightgbm_transformed",
         "sklift_two_models",
         "sklift_class_transformation",
         "causalml_s",

@@ -42,6 +42,7 @@ from uplift.models.classical.boosting import (
     predict,
 )
 from uplift.models.classical.flat_forest import FlatForest
+from uplift.models.classical.xgboost_backend import XGBoostTrees
 from uplift.models.row_weights import row_weights
 
 if TYPE_CHECKING:
@@ -288,6 +289,9 @@ def _save_part(part: Any, folder: Path, name: str) -> Any:
     if isinstance(part, FlatForest):
         path = folder / f"{name}.npz"
         part.save(path)
+    elif isinstance(part, XGBoostTrees):
+        path = folder / f"{name}.ubj"
+        part.save(path)
     else:
         path = folder / f"{name}.txt"
         path.write_text(part.model_to_string(), encoding="utf-8")
@@ -301,4 +305,4 @@ def _load_part(entry: Any, folder: Path) -> Any:
     # Checked first: LightGBM may crash on a truncated file instead of raising.
     if file_sha256(path) != entry["sha256"]:
         raise ValueError(f"{path.name} is not the file that was saved")
-    return FlatForest.load(path) if path.suffix == ".npz" else load_booster(path)
+    return {".npz": FlatForest.load, ".ubj": XGBoostTrees.load}.get(path.suffix, load_booster)(path)

@@ -20,24 +20,25 @@ from uplift.models.classical.adapter import (
     Training,
 )
 from uplift.models.classical.arm_columns import ArmColumns
-from uplift.models.classical.boosting import REGRESSION, TWEEDIE, BoostedParameters, predict
+from uplift.models.classical.backends import BackendParameters
+from uplift.models.classical.boosting import REGRESSION, TWEEDIE, predict
 from uplift.models.parameters import Choice, Rule
 
 if TYPE_CHECKING:
     from lightgbm import Booster
 
 
-_RULES: dict[str, Rule] = {**BoostedParameters.rules, "value_objective": Choice(REGRESSION, TWEEDIE)}
+_RULES: dict[str, Rule] = {**BackendParameters.rules, "value_objective": Choice(REGRESSION, TWEEDIE)}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LightGBMT(PairwiseModel):
+class LightGBMT(BackendParameters, PairwiseModel):
     """T-learner: one LightGBM model per arm and stage; the uplift is the difference of their predictions.
 
     Category codes are split as categories and missing values are handled by LightGBM itself. Sampling weights,
     propensities and strata become row weights (:func:`uplift.models.row_weights.row_weights`).
-    `validation` is not used. See :class:`~uplift.models.classical.boosting.BoostedParameters` for the rest of
-    the parameters.
+    `validation` is not used. See :class:`~uplift.models.classical.backends.BackendParameters` for the rest of
+    the parameters, `backend` and `device`.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ class LightGBMT(PairwiseModel):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LightGBMS(BoostedParameters, ClassicalModel):
+class LightGBMS(BackendParameters, ClassicalModel):
     """S-learner: one LightGBM model per stage that sees the arm as a feature.
 
     The arm is a category; where every treated arm has an amount (and there are two arms or more), the amount is
