@@ -24,7 +24,14 @@ from uplift.simulation import simulate
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 MODELS: list[tuple[str, dict[str, Any]]] = [
+    ("deep_s", {"hidden": (32, 16)}),
+    ("deep_t", {"hidden": (16, 8)}),
     ("tarnet", {"representation": (32, 16), "hidden": (16, 8)}),
+    ("cfrnet", {"representation": (32, 16), "hidden": (16, 8)}),
+    ("cfrnet", {"representation": (32, 16), "hidden": (16, 8), "ipm": "wasserstein", "alpha": 0.1}),
+    ("dragonnet", {"representation": (32, 16), "hidden": (16, 8)}),
+    ("euen", {"hidden": (16, 8)}),
+    ("esmm", {"bottom": (32,), "tower": (16,)}),
 ]
 """Every network with small sizes; give one twice where an option changes what it is made of."""
 
@@ -246,6 +253,7 @@ def test_an_interrupted_fit_ends_as_one_that_was_not(
     assert timeless[0] == timeless[1]
 
 
+@pytest.mark.slow
 @every_model
 def test_the_scoring_graph_is_the_network(
     name: str, params: dict[str, Any], small: Campaign, tmp_path: Path

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from uplift.models.deep.cfrnet import CFRNet
+from uplift.models.deep.dragonnet import DragonNet
+from uplift.models.deep.esmm import ESMM
+from uplift.models.deep.euen import EUEN
+from uplift.models.deep.separate import DeepT
+from uplift.models.deep.single import DeepS
 from uplift.models.deep.tarnet import TARNet
 
-__all__ = ["TARNet"]
+__all__ = ["ESMM", "EUEN", "CFRNet", "DeepS", "DeepT", "DragonNet", "TARNet"]

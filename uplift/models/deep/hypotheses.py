@@ -8,13 +8,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from uplift.models.neural.layers import uniform
+from uplift.models.neural.layers import Activation, elu, uniform
 from uplift.models.neural.network import ChainOutput, OutputLayer
 from uplift.models.neural.value import ValueHead
 
 
 class Hypotheses(nn.Module):
-    """The hidden layers of every arm's hypothesis h_a: ``ELU(s W_a + b_a)``.
+    """The hidden layers of every arm's hypothesis h_a, by default ``ELU(s W_a + b_a)``.
 
     Parameters
     ----------
@@ -23,7 +23,9 @@ class Hypotheses(nn.Module):
     widths : sequence of int
         Widths of the hidden layers.
     arms : int
-        K + 1, control included.
+        K + 1, control included (or as many as there are to be hypotheses of anything else).
+    activation : callable
+        After every layer.
     generator : torch.Generator
         Source of the initial weights.
 
@@ -38,8 +40,17 @@ class Hypotheses(nn.Module):
     torch.Size([5, 4, 16])
     """
 
-    def __init__(self, *, inputs: int, widths: Sequence[int], arms: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        *,
+        inputs: int,
+        widths: Sequence[int],
+        arms: int,
+        activation: Activation = elu,
+        generator: torch.Generator,
+    ) -> None:
         super().__init__()
+        self.activation = activation
         sizes = list(pairwise([inputs, *widths]))
         self.weights = nn.ParameterList(
             uniform(arms, before, after, fan_in=before, generator=generator) for before, after in sizes
@@ -51,7 +62,7 @@ class Hypotheses(nn.Module):
     def forward(self, representation: Tensor) -> Tensor:
         state = representation
         for weight, bias in zip(self.weights, self.biases, strict=True):
-            state = nn.functional.elu(torch.matmul(state, weight) + bias)
+            state = self.activation(torch.matmul(state, weight) + bias)
         return state
 
 

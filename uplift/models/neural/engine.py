@@ -341,7 +341,7 @@ class _Run:
         with autocast(settings.precision, self.source.device):
             output = self.forward(batch.numeric, batch.categorical, batch.treatment)
         output = output.single_precision()  # products of probabilities lose everything in half precision
-        loss = row_losses(self.network, output, batch, settings).mean()
+        loss = row_losses(self.network, output, self.network.weigh(batch), settings).mean()
         penalty = self.network.penalty(output, batch)
         (loss if penalty is None else loss + penalty).backward()
         if settings.gradient_clip is not None:

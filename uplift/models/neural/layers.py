@@ -8,6 +8,11 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import elu
+
+Activation = Callable[[Tensor], Tensor]
+
+__all__ = ["Activation", "Dense", "DenseLayers", "elu", "normal", "uniform"]
 
 
 def uniform(*shape: int, fan_in: int, generator: torch.Generator) -> nn.Parameter:
@@ -86,7 +91,7 @@ class DenseLayers(nn.ModuleList):
         inputs: int,
         widths: Sequence[int],
         *,
-        activation: Callable[[Tensor], Tensor] = nn.functional.elu,
+        activation: Activation = elu,
         generator: torch.Generator,
     ) -> None:
         super().__init__(

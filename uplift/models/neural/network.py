@@ -134,6 +134,10 @@ class ChainNetwork(nn.Module, ABC):
         """
         return None
 
+    def weigh(self, rows: Rows) -> Rows:
+        """The batch with the weights that training gives its rows in the likelihood; by default those that they have."""
+        return rows
+
     def mu(self, output: ChainOutput) -> Tensor:
         """Potential outcomes in the entire space [..., stage]: the rates, then the expected value if there is one."""
         rates = output.rates(self.loss_space)
