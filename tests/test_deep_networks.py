@@ -32,6 +32,13 @@ MODELS: list[tuple[str, dict[str, Any]]] = [
     ("dragonnet", {"representation": (32, 16), "hidden": (16, 8)}),
     ("euen", {"hidden": (16, 8)}),
     ("esmm", {"bottom": (32,), "tower": (16,)}),
+    ("snet", {"representation": (16, 8), "private": (8,), "hidden": (16, 8)}),
+    ("flextenet", {"shared": (32, 16), "private": (16, 8)}),
+    ("descn", {"representation": (32, 16), "hidden": (16, 8)}),
+    ("descn", {"representation": (32, 16), "hidden": (16, 8), "fixed_length": True, "response_weight": 1.0}),
+    ("efin", {"hidden": (32, 16), "uplift_hidden": (16, 8)}),
+    ("m3tn", {"experts": 3, "expert_hidden": (16, 8), "hidden": (8,)}),
+    ("m3tn", {"experts": 2, "expert_hidden": (16,), "hidden": (16, 8), "stop_gradient": True}),
 ]
 """Every network with small sizes; give one twice where an option changes what it is made of."""
 
