@@ -181,7 +181,7 @@ def authors_loss(output: ChainOutput, rows: Rows) -> float:
         AUTHORS["cross_control_weight"]
         * binary_cross_entropy((mu1 - tau).sigmoid()[t == 0], y[t == 0]),
     )  # fmt: skip
-    return float(sum(losses))
+    return float(sum(losses).detach())
 
 
 def test_with_one_coupon_and_one_stage_the_loss_is_that_of_the_authors() -> None:

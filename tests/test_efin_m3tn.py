@@ -29,7 +29,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def efin(**changes: Any) -> EfinNetwork:
     options: dict[str, Any] = {
-        "hidden": (8, 6), "uplift_hidden": (7, 3), "constraint_weight": 1.0, "stop_gradient": True,
+        "hidden": (8, 6), "uplift_hidden": (7, 3), "shared_uplift": False, "constraint_weight": 1.0, "stop_gradient": True,
     }  # fmt: skip
     return EfinNetwork(SHAPE, **(options | changes), generator=generator())
 
@@ -157,8 +157,8 @@ def test_treatment_interaction_is_equation_8_and_9_field_by_field() -> None:
             torch.testing.assert_close(found[coupon, row], alpha @ fields[row], rtol=0, atol=1e-6)
 
 
-def test_coupons_with_one_embedding_have_one_uplift() -> None:
-    network, rows = efin(), batch()
+def test_coupons_with_one_embedding_have_one_uplift_where_they_share_the_tower() -> None:
+    network, rows = efin(shared_uplift=True), batch()
     with torch.no_grad():
         table = network.interaction.coupons.table
         table[1] = table[0]

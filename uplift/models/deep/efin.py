@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from uplift.models.deep.arm_field import StageLayer
+from uplift.models.deep.hypotheses import ArmHeads, Hypotheses
 from uplift.models.deep.scaffold import ChainShape, DeepModel, FieldNetwork
 from uplift.models.neural.embeddings import TokenEmbedding
 from uplift.models.neural.engine import received
@@ -104,12 +105,14 @@ class TreatmentInteraction(nn.Module):
 class NaturalAndUplift(OutputLayer):
     """Logits of control, and of every coupon as those of control plus an uplift (eq. 6, 10, 11).
 
-    One layer gives the uplift of all coupons from their states. The sum is taken on the logit scale, stage by stage.
+    The sum is taken on the logit scale, stage by stage.
 
     Parameters
     ----------
     width, uplift_width : int
         Sizes of the control's state and of a coupon's.
+    coupons : int
+        K layers of the uplift; 1 where all coupons share one.
     stages : int
         Number of binary stages N.
     stop_gradient : bool
@@ -123,19 +126,26 @@ class NaturalAndUplift(OutputLayer):
 
     Examples
     --------
-    >>> heads = NaturalAndUplift(16, 8, 2, stop_gradient=True, generator=torch.Generator().manual_seed(0))
+    >>> heads = NaturalAndUplift(16, 8, 4, 2, stop_gradient=True, generator=torch.Generator().manual_seed(0))
     >>> base, uplift = torch.randn(3, 16), torch.randn(4, 3, 8)
     >>> heads(base, uplift).shape, heads.value_states(base, uplift).shape
     (torch.Size([3, 5, 2]), torch.Size([3, 5, 24]))
     """
 
     def __init__(
-        self, width: int, uplift_width: int, stages: int, *, stop_gradient: bool, generator: torch.Generator
+        self,
+        width: int,
+        uplift_width: int,
+        coupons: int,
+        stages: int,
+        *,
+        stop_gradient: bool,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.stop_gradient = stop_gradient
         self.natural = StageLayer(width, stages, generator=generator)
-        self.uplift = StageLayer(uplift_width, stages, generator=generator)
+        self.uplift = ArmHeads(uplift_width, coupons, stages, generator=generator)
 
     def forward(self, base: Tensor, uplift: Tensor) -> Tensor:
         control = self.natural(base).unsqueeze(1)
@@ -148,8 +158,8 @@ class NaturalAndUplift(OutputLayer):
         The control's state beside zeros, or beside the state of the coupon: the head is linear in them, so the value
         under a coupon too is that of control plus a part of the coupon.
         """
-        kept = (base.detach() if self.stop_gradient else base).expand(len(uplift), -1, -1)
-        control = torch.cat((base, uplift.new_zeros(len(base), uplift.shape[-1])), dim=-1)
+        kept = (base.detach() if self.stop_gradient else base).expand(uplift.shape[0], -1, -1)
+        control = torch.cat((base, torch.zeros_like(uplift[0])), dim=-1)
         coupons = torch.cat((kept, uplift), dim=-1)
         return torch.cat((control.unsqueeze(1), coupons.transpose(0, 1)), dim=1)
 
@@ -169,10 +179,12 @@ class EfinNetwork(FieldNetwork):
     intervention constraint, which predicts from the same picked fields whether the row was treated and is trained on the
     reversed label (eq. 13-14), so that both groups come to look alike there.
 
-    Several coupons: as in the paper, whose treatment is a feature: all coupons share the uplift tower, and differ by their
-    embedding in the attention. The constraint has one logit per coupon, on the rows of that coupon and of control; with
-    one coupon it is the authors' loss. Several stages: y(0) and tau_k have a logit per stage, and rates are multiplied
-    along the chain as in ECUP.
+    Several coupons: in the paper the treatment is a feature, all treatments share one uplift tower, and they differ by
+    their embedding in the attention alone (`shared_uplift`). Weights of fields that sum to one can hardly tell a coupon
+    that helps some customers from one that harms the same customers, so by default every coupon has a tower of its own.
+    The constraint has one logit per coupon, on the rows of that coupon and of control. With one coupon both are the
+    authors' code. Several stages: y(0) and tau_k have a logit per stage, and rates are multiplied along the chain as in
+    ECUP.
 
     How rates stay in (0, 1): the sum of eq. 11 is one of logits, with cross-entropy. The authors' code adds unbounded scores
     and takes squared errors; a sum of rates could leave (0, 1), and break the order of the stages in a chain. As in their
@@ -185,7 +197,9 @@ class EfinNetwork(FieldNetwork):
     shape : ChainShape
         Sizes.
     hidden, uplift_hidden : tuple of int
-        Widths of the layers of the control tower and of the coupons' tower.
+        Widths of the layers of the control tower and of the coupons' towers.
+    shared_uplift : bool
+        Whether all coupons share one tower.
     constraint_weight : float
         Weight of the intervention constraint.
     stop_gradient : bool
@@ -197,7 +211,7 @@ class EfinNetwork(FieldNetwork):
     --------
     >>> network = EfinNetwork(
     ...     ChainShape(numeric_fields=12, arms=5, stages=2, embedding_dim=16), hidden=(64, 32), uplift_hidden=(16, 8),
-    ...     constraint_weight=1.0, stop_gradient=True, generator=torch.Generator().manual_seed(0))
+    ...     shared_uplift=False, constraint_weight=1.0, stop_gradient=True, generator=torch.Generator().manual_seed(0))
     >>> numeric, categorical = torch.randn(4, 12), torch.zeros(4, 0, dtype=torch.int32)
     >>> network.all_arms(numeric, categorical).logits.shape
     torch.Size([4, 5, 2])
@@ -211,6 +225,7 @@ class EfinNetwork(FieldNetwork):
         *,
         hidden: tuple[int, ...],
         uplift_hidden: tuple[int, ...],
+        shared_uplift: bool,
         constraint_weight: float,
         stop_gradient: bool,
         generator: torch.Generator,
@@ -222,11 +237,17 @@ class EfinNetwork(FieldNetwork):
         self.self_interaction = SelfInteraction(dim, generator=generator)
         self.control = DenseLayers(self.inputs.width, hidden, generator=generator)
         self.interaction = TreatmentInteraction(dim, coupons, generator=generator)
-        self.coupon = DenseLayers(dim, uplift_hidden, generator=generator)
+        towers = 1 if shared_uplift else coupons
+        self.coupon = Hypotheses(inputs=dim, widths=uplift_hidden, arms=towers, generator=generator)
         self.heads = NaturalAndUplift(
-            hidden[-1], uplift_hidden[-1], self.stages, stop_gradient=stop_gradient, generator=generator
+            hidden[-1],
+            uplift_hidden[-1],
+            towers,
+            self.stages,
+            stop_gradient=stop_gradient,
+            generator=generator,
         )
-        self.constraint = Dense(uplift_hidden[-1], 1, generator=generator)
+        self.constraint = ArmHeads(uplift_hidden[-1], towers, 1, generator=generator)
         self.value = shape.value_head(hidden[-1] + uplift_hidden[-1], generator=generator)
         # The attention of one coupon after another, and of all fields among themselves.
         largest = (self.inputs.width, self.inputs.fields**2, *hidden)
@@ -298,12 +319,14 @@ class EFIN(DeepModel):
     hidden : sequence of int
         Widths of the layers of the natural response. Authors: h, h, h / 2, h / 4 with h = 32, 64 or 128.
     uplift_hidden : sequence of int
-        Widths of the layers of the uplift, which all coupons share. Authors: d, d / 2, d / 4, of a larger d.
+        Widths of the layers of the uplift. Authors: d, d / 2, d / 4, of a larger d.
+    shared_uplift : bool
+        Whether all coupons share one uplift tower, as the paper has it, or have one each.
     constraint_weight : float
         Weight of the intervention constraint. Authors: 1.
     stop_gradient : bool
-        Whether the rows of coupons leave the natural response as it is, so that it learns from control alone (the
-        authors' code), or train it as part of theirs.
+        Whether the rows of coupons leave the logits of the natural response as they are, so that these learn from control
+        alone (the authors' code), or train them as part of theirs.
 
     References
     ----------
@@ -320,6 +343,7 @@ class EFIN(DeepModel):
     rules: ClassVar[Mapping[str, Rule]] = {
         "hidden": Each(Whole(1), least=1),
         "uplift_hidden": Each(Whole(1), least=1),
+        "shared_uplift": Flag(),
         "constraint_weight": Number(0),
         "stop_gradient": Flag(),
         **DeepModel.rules,
@@ -327,6 +351,7 @@ class EFIN(DeepModel):
 
     hidden: Sequence[int] = (64, 32)
     uplift_hidden: Sequence[int] = (32, 16)
+    shared_uplift: bool = False
     constraint_weight: float = 1.0
     stop_gradient: bool = True
 
@@ -335,6 +360,7 @@ class EFIN(DeepModel):
             shape,
             hidden=tuple(self.hidden),
             uplift_hidden=tuple(self.uplift_hidden),
+            shared_uplift=self.shared_uplift,
             constraint_weight=self.constraint_weight,
             stop_gradient=self.stop_gradient,
             generator=generator,

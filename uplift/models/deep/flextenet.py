@@ -39,12 +39,13 @@ class FlexLayer(nn.Module):
 
     Shape
     -----
-    shared [batch, shared_inputs], private [arm, batch, private_inputs]; output [batch, shared] and [arm, batch, private]
+    shared [batch, shared_inputs], private [arm, batch, private_inputs] or None in the first layer; output [batch, shared]
+    and [arm, batch, private]
 
     Examples
     --------
     >>> layer = FlexLayer(8, 0, shared=6, private=4, arms=3, generator=torch.Generator().manual_seed(0))
-    >>> s, p = layer(torch.randn(2, 8), torch.zeros(3, 2, 0))
+    >>> s, p = layer(torch.randn(2, 8), None)
     >>> s.shape, p.shape
     (torch.Size([2, 6]), torch.Size([3, 2, 4]))
     """
@@ -67,8 +68,10 @@ class FlexLayer(nn.Module):
         self.weight = nn.Parameter(weight.detach().repeat(arms, 1, 1))
         self.bias = nn.Parameter(bias.detach().repeat(arms, 1, 1))
 
-    def forward(self, shared: Tensor, private: Tensor) -> tuple[Tensor, Tensor]:
-        both = torch.cat((shared.expand(len(self.weight), -1, -1), private), dim=-1)
+    def forward(self, shared: Tensor, private: Tensor | None) -> tuple[Tensor, Tensor]:
+        both = shared
+        if private is not None:
+            both = torch.cat((shared.expand(len(self.weight), -1, -1), private), dim=-1)
         return (
             elu(self.shared(shared)),
             elu(torch.matmul(both, self.weight) + self.bias),
@@ -209,9 +212,10 @@ class FlexTENetNetwork(FieldNetwork):
     def all_arms(self, numeric: Tensor, categorical: Tensor) -> ChainOutput:
         """Outcomes under every arm: logits [batch, arm, stage], value [batch, arm, k]."""
         shared = self.inputs.flat(numeric, categorical)
-        private = shared.new_zeros(self.arms, len(shared), 0)
+        private: Tensor | None = None
         for layer in self.layers:
             shared, private = layer(shared, private)
+        assert private is not None  # there is a layer at least
         both = torch.cat((shared.expand(self.arms, -1, -1), private), dim=-1)
         value = None if self.value is None else self.value(both).transpose(0, 1)
         return ChainOutput(self.heads(shared, both).transpose(0, 1), value)
