@@ -93,16 +93,16 @@ class DescnNetwork(FieldNetwork):
 
     Several arms: the propensity is a softmax over K + 1 arms, every arm has a response network and an entire-space
     response pi_a mu_a (they add up to the rate whatever the arm), and every coupon has a PTE network, whose cross losses
-    are on the rows of the coupon and of control. With one coupon they are the paper's; with more, every coupon counts like
-    the one treatment of the paper.
+    are on the rows of the coupon and of control. The loss is the sum over the coupons of the paper's for that coupon and
+    control, so that ESCR counts K times; the propensity's is there once. With one coupon it is the paper's.
 
     Several stages: responses and PTE have a logit per stage, and rates are multiplied along the chain as in ECUP. "Entire
     space" has two meanings that go together: over treatments here, over the chain there.
 
     As in the authors' code, all arms count alike in the entire-space losses however many rows they have
     (``reweight_sample``), and cross losses are means over their own rows. Those are multiplied by 2 / (K + 1), which is 1
-    for one coupon: the rows of an arm are fewer where there are more arms, and without it the cross losses would weigh
-    ever more against the others, and hold the arms' responses together until the pseudo effects are learned.
+    for one coupon: in the entire-space losses an arm's own rows are 1 / (K + 1) of all, and without the factor the cross
+    losses would weigh ever more against them.
 
     Different from the authors' code: the representation is divided by its length only on request (`fixed_length`), and
     then has length sqrt(width) in place of 1, since with entries as small the networks above learn slowly; no dropout
@@ -225,7 +225,7 @@ class DescnNetwork(FieldNetwork):
         factual = stage_losses(output.logits, rows.outcomes, weights=rows.weights, space=self.loss_space)
         return (
             self.propensity_weight * assignment_losses(propensity, rows).mean()
-            + self.control_weight * control.sum()
+            + (self.arms - 1) * self.control_weight * control.sum()
             + self.treated_weight * treated.sum()
             + self.cross_treated_weight * cross_treated
             + self.cross_control_weight * cross_control
@@ -259,6 +259,11 @@ class DESCN(DeepModel):
     See :class:`~uplift.models.neural.model.NeuralModel` for how it is trained and :class:`DescnNetwork` for what is
     generalised to several arms and stages, and where it differs from the authors' code. The weights of the losses are
     those of the authors' configuration for their voucher data (``conf4models/lzd_real_data/DESCN.txt``).
+
+    In randomised campaigns of some ten thousand customers expect rankings below TARNet's: there is no treatment bias to
+    correct, and the cross losses pull the responses of coupon and control towards one another until the pseudo effects
+    are learned. With ``cross_treated_weight=0, cross_control_weight=0`` (the paper's entire-space network) or
+    ``response_weight=1`` most of the difference goes.
 
     Parameters
     ----------
