@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -69,11 +70,15 @@ class CfrnetNetwork(TarnetNetwork):
         self.alpha = alpha
         self.unit_norm = unit_norm
         self.equal_arms = equal_arms
+        self._scale = math.sqrt(representation[-1]) if unit_norm else 1.0
 
     def represent(self, numeric: Tensor, categorical: Tensor) -> Tensor:
-        """Phi(x) [batch, representation[-1]] from numeric [batch, p] and categorical codes [batch, q]."""
+        """Phi(x) [batch, representation[-1]] from numeric [batch, p] and categorical codes [batch, q].
+
+        With `unit_norm` its entries have mean square 1: the hypotheses start on the scale that they have without.
+        """
         state = super().represent(numeric, categorical)
-        return torch.nn.functional.normalize(state, dim=1) if self.unit_norm else state
+        return self._scale * torch.nn.functional.normalize(state, dim=1) if self.unit_norm else state
 
     def forward(self, numeric: Tensor, categorical: Tensor, treatment: Tensor) -> ChainOutput:
         """Outcomes under one arm per row, and in training the representation; inputs as in :meth:`ChainNetwork.forward`."""
@@ -81,7 +86,7 @@ class CfrnetNetwork(TarnetNetwork):
         output = received(self.outcomes(representation), treatment)
         if not (self.training and self.alpha):
             return output
-        return output._replace(extras={"representation": representation})
+        return output._replace(extras={"representation": representation / self._scale})
 
     def penalty(self, output: ChainOutput, rows: Rows) -> Tensor | None:
         """alpha times the mean distance between the arms' representations and control's, in this batch."""
@@ -128,7 +133,7 @@ class CFRNet(TARNet):
     equal_arms : bool
         Whether training weights the arms to equal size (w_i of the paper).
     kernel_width : float
-        Width of the RBF kernel, in units of the representation.
+        Width of the RBF kernel, in units of the representation (of norm 1 with `unit_norm`).
     sinkhorn_sharpness : float
         Sharpness of the transport plan, lambda times the mean distance. Authors' code: 10.
     sinkhorn_iterations : int
