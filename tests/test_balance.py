@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor
 
-from uplift.models.deep.balance import Distance, imbalance, linear_mmd, rbf_mmd, sinkhorn
+from uplift.models.deep.balance import Distance, imbalance, linear_mmd, rbf_mmd, sinkhorn, unit_spread
 from uplift.models.deep.cfrnet import CFRNet, CfrnetNetwork
 from uplift.models.deep.scaffold import ChainShape
 from uplift.models.deep.tarnet import TARNet
@@ -191,11 +191,19 @@ def rows_of(treatment: Tensor, weights: Tensor | None = None) -> Rows:
 def test_the_penalty_is_alpha_times_the_imbalance_of_the_representation() -> None:
     cfr, rows = network().train(), rows_of(torch.arange(60) % 3)
     phi = cfr.represent(rows.numeric, rows.categorical)
-    torch.testing.assert_close(phi.square().mean(1), torch.ones(60))
+    torch.testing.assert_close(phi.norm(dim=1), torch.ones(60))
     penalty = cfr.penalty(cfr(rows.numeric, rows.categorical, rows.treatment), rows)
     assert penalty is not None
-    unit = phi / phi.norm(dim=1, keepdim=True)
-    torch.testing.assert_close(penalty, 2.0 * imbalance(unit, rows.treatment, None, 3, linear_mmd))
+    spread = phi.var(0, unbiased=False).sum()  # the squared linear distance in units of the squared spread
+    torch.testing.assert_close(penalty, 2.0 * imbalance(phi, rows.treatment, None, 3, linear_mmd) / spread)
+
+
+@every_distance
+def test_the_penalty_does_not_fall_when_the_representation_shrinks_or_moves(distance: Distance) -> None:
+    phi, treatment = sample(30, 2, 0), torch.arange(30) % 3
+    phi = phi + treatment.unsqueeze(1)
+    found = [imbalance(unit_spread(one), treatment, None, 3, distance) for one in (phi, 0.01 * phi - 7)]
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-9)
 
 
 def test_training_weights_give_every_arm_the_same_mass_as_in_the_paper() -> None:
@@ -256,5 +264,5 @@ def test_a_confounded_representation_is_balanced_by_training(ipm: str) -> None:
         ).fit(campaign)  # fmt: skip
         with torch.no_grad():
             phi = model.network_.represent(*feature_tensors(campaign, model.schema_))
-        distances.append(float(imbalance(phi, torch.from_numpy(arm), None, 2, linear_mmd)))
+        distances.append(float(imbalance(unit_spread(phi), torch.from_numpy(arm), None, 2, linear_mmd)))
     assert distances[1] < 0.3 * distances[0]
