@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +17,7 @@ import torch
 from torch import Tensor
 
 from uplift.campaign import Campaign
+from uplift.models.deep import DragonNet
 from uplift.models.deep.scaffold import ChainShape
 from uplift.models.deep.tarnet import TARNet, TarnetNetwork
 from uplift.models.neural.network import ChainOutput
@@ -118,3 +125,37 @@ def test_a_penalty_in_half_precision_arrives_in_full(small: Campaign) -> None:
     """The assertion on the type inside the network does the testing."""
     model = with_weight(1e-3, precision="bfloat16", max_epochs=1).fit(small)
     assert np.isfinite(model.predict(small).mu_all).all()
+
+
+# ---------------------------------------------------------------- compiled, and in several processes
+
+SMALL: dict[str, Any] = {
+    "embedding_dim": 4, "representation": [8], "hidden": [4], "max_epochs": 2, "batch_size": 256, "device": "cpu",
+    "criterion": "loss",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_the_compiled_step_has_the_same_penalty(small: Campaign) -> None:
+    eager, compiled = (DragonNet(**SMALL, compile=flag).fit(small) for flag in (False, True))
+    for mine, theirs in zip(compiled.history_, eager.history_, strict=True):
+        for key in ("loss", "penalty", "validation_loss"):
+            assert mine[key] == pytest.approx(theirs[key], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_penalty_of_one(tmp_path: Path) -> None:
+    """Dragonnet's is a mean over rows, so that the mean over processes is that of the whole batch."""
+    simulate(rows=3000, numeric=3, categorical=1, value=False, seed=3).write(tmp_path / "data")
+    knobs = [word for key, value in SMALL.items() for word in ("--param", f"{key}={json.dumps(value)}")]
+    options = ["fit", str(tmp_path / "data" / "campaign.toml"), "--model", "dragonnet", *knobs]
+    team = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    histories = []
+    for name, launcher in (("one", []), ("two", team)):
+        command = [sys.executable, *launcher, "-m", "uplift", *options, "--out", str(tmp_path / name)]
+        subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, capture_output=True)
+        histories.append(json.loads((tmp_path / name / "model.json").read_text())["state"]["history"])
+    for mine, theirs in zip(*histories, strict=True):
+        for key in ("loss", "penalty", "validation_loss"):
+            assert mine[key] == pytest.approx(theirs[key], rel=2e-3)

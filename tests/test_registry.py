@@ -57,7 +57,7 @@ def test_references_are_the_reference_family():
     ("call", "message"),
     [
         (lambda: make_model("lightgbm"), "did you mean 'lightgbm_"),
-        (lambda: make_model("zzz"), "choose from: ecup, tarnet, chain_blend, lightgbm_s"),
+        (lambda: make_model("zzz"), "choose from: ecup, deep_s, deep_t, tarnet, cfrnet"),
         (lambda: make_model("lightgbm_t", n_estimator=3), "did you mean 'n_estimators'"),
         (lambda: make_model("random", seed=3), "no parameter 'seed'"),
         (lambda: model_card("ECUPP"), "unknown model 'ECUPP'"),

@@ -86,6 +86,19 @@ def sinkhorn(x: Tensor, y: Tensor, a: Tensor, b: Tensor, *, sharpness: float, it
     return (plan * distances).sum()
 
 
+def unit_spread(representation: Tensor) -> Tensor:
+    """Rows [row, w] around their mean, in units of their root mean square distance from it.
+
+    Examples
+    --------
+    >>> unit_spread(torch.tensor([[1.0, 5.0], [1.0, 9.0]]))
+    tensor([[ 0., -1.],
+            [ 0.,  1.]])
+    """
+    around = representation - representation.mean(0)
+    return around * (around.square().sum(1).mean() + 1e-12).rsqrt()
+
+
 def imbalance(
     representation: Tensor, treatment: Tensor, weights: Tensor | None, arms: int, distance: Distance
 ) -> Tensor:

@@ -66,14 +66,14 @@ class BaseAndEffects(OutputLayer):
 
 
 class EuenNetwork(FieldNetwork):
-    """A control network and an uplift network per coupon, on the same field embeddings.
+    """A control network and an uplift network, whose last layer is each coupon's own, on the same field embeddings.
 
     Parameters
     ----------
     shape : ChainShape
         Sizes of what goes in and comes out.
     hidden : tuple of int
-        Widths of the layers of the control network, and of every uplift network.
+        Widths of the layers of the control network, and of the uplift network.
     stop_gradient : bool
         Whether the rows of a coupon leave the output of the control network as it is.
     generator : torch.Generator
@@ -96,8 +96,9 @@ class EuenNetwork(FieldNetwork):
     ) -> None:
         super().__init__(shape, generator=generator)
         self.control = DenseLayers(self.inputs.width, hidden, generator=generator)
+        self.shared = DenseLayers(self.inputs.width, hidden[:-1], generator=generator)
         self.uplift = Hypotheses(
-            inputs=self.inputs.width, widths=hidden, arms=shape.arms - 1, generator=generator
+            inputs=self.shared.width, widths=hidden[-1:], arms=shape.arms - 1, generator=generator
         )
         self.heads = BaseAndEffects(
             hidden[-1], shape.arms, shape.stages, stop_gradient=stop_gradient, generator=generator
@@ -111,13 +112,13 @@ class EuenNetwork(FieldNetwork):
         return self._widest
 
     def forward(self, numeric: Tensor, categorical: Tensor, treatment: Tensor) -> ChainOutput:
-        """Outcomes under one arm per row: all networks run, one arm is picked. Inputs as in :meth:`ChainNetwork.forward`."""
+        """Outcomes under one arm per row: all arms run, one is picked. Inputs as in :meth:`ChainNetwork.forward`."""
         return received(self.all_arms(numeric, categorical), treatment)
 
     def all_arms(self, numeric: Tensor, categorical: Tensor) -> ChainOutput:
         """Outcomes under every arm: logits [batch, arm, stage], value [batch, arm, k]."""
         fields = self.inputs.flat(numeric, categorical)
-        base, effects = self.control(fields), self.uplift(fields)
+        base, effects = self.control(fields), self.uplift(self.shared(fields))
         logits = self.heads(base, effects)
         if self.value is None:
             return ChainOutput(logits, None)
@@ -130,16 +131,16 @@ class EUEN(DeepModel):
 
     In the paper a control network gives E[y | control, x] from control rows, an uplift network gives the uplift, and
     their sum is fitted to treated rows by squared error (its section on EUEN); in the authors' code the treated rows do
-    not train the control network. Here are K uplift networks, one per coupon, with N outputs each. Control and uplift
+    not train the control network. Here the uplift network's last hidden layer and its output exist once per coupon, with N outputs each. Control and uplift
     are added on the scale of each stage's logit: a sum of rates could leave (0, 1), and in a chain that of the later
-    stages would have to stay below that of the earlier ones. So an uplift network gives the log odds ratio of its
+    stages would have to stay below that of the earlier ones. So the uplift network gives the log odds ratio of a
     coupon at every stage, which is zero where the coupon does nothing, and the rates, multiplied along the chain, are
-    fitted by their likelihood. The value is read by one head from the state of the arm's network.
+    fitted by their likelihood. The value is read by one head from the state of the arm's last layer.
 
     Parameters
     ----------
     hidden : sequence of int
-        Widths of the layers of the control network, and of every uplift network.
+        Widths of the layers of the control network, and of the uplift network, whose last one exists per coupon.
     stop_gradient : bool
         Whether the rows of a coupon leave the output of the control network as it is, as in the authors' code (they
         do train the embeddings, through the uplift); False fits both to them.
