@@ -192,6 +192,19 @@ def test_with_one_coupon_and_one_stage_the_loss_is_that_of_the_authors() -> None
     assert float(total.detach()) == pytest.approx(authors_loss(output, rows), rel=1e-5)
 
 
+def test_control_counts_once_for_every_coupon_and_all_arms_alike() -> None:
+    rows = batch()
+    counts = torch.bincount(rows.treatment, minlength=3)
+    assert len(set(counts.tolist())) == 3
+    weights = (len(rows) / 3 / counts)[rows.treatment]
+    network = build(**(NONE | {"control_weight": 1.0}))
+    output = trained(network, rows)
+    propensity, logits, _ = extras(output)
+    total = stage_losses(output.logits, rows.outcomes).sum(1).mean() + network.penalty(output, rows)
+    losses = entire_space_losses(propensity, logits, rows.treatment, rows.outcomes)[:, 0].sum(1)
+    torch.testing.assert_close(total, 2 * (weights * losses).mean(), rtol=1e-5, atol=1e-5)
+
+
 def test_without_its_own_weights_the_loss_is_nothing() -> None:
     network, rows = build(**NONE), batch()
     output = trained(network, rows)

@@ -263,7 +263,7 @@ class DESCN(DeepModel):
     In randomised campaigns of some ten thousand customers expect rankings below TARNet's: there is no treatment bias to
     correct, and the cross losses pull the responses of coupon and control towards one another until the pseudo effects
     are learned. With ``cross_treated_weight=0, cross_control_weight=0`` (the paper's entire-space network) or
-    ``response_weight=1`` most of the difference goes.
+    ``response_weight=1`` much of the difference goes.
 
     Parameters
     ----------
@@ -289,7 +289,7 @@ class DESCN(DeepModel):
     References
     ----------
     Zhong, Xiao, Ren, Liang, Yao, Yang, Cen, DESCN: deep entire space cross networks for individual treatment effect
-    estimation, KDD 2022, doi 10.1145/3534678.3539198: section 4, figure 1.
+    estimation, KDD 2022, doi 10.1145/3534678.3539198. Code: kailiang-zhong/DESCN (``main.py``).
 
     Examples
     --------

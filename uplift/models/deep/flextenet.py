@@ -144,7 +144,7 @@ class FlexHeads(OutputLayer):
 class FlexTENetNetwork(FieldNetwork):
     """FlexTENet for K + 1 arms and a chain of 1..N binary stages.
 
-    The paper ("flexible approach", section 3) has two private subspaces and one outcome. Here there is a private subspace
+    The paper (its flexible approach) has two private subspaces and one outcome. Here there is a private subspace
     for every arm in every layer, and the last layer gives the logits of all stages, multiplied along the chain as in ECUP.
 
     The penalty keeps shared and private weights orthogonal: ``||W_S^T W_a||_F^2`` over all layers, the last included, and

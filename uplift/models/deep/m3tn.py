@@ -41,7 +41,7 @@ class GatedExperts(nn.Module):
     References
     ----------
     Ma, Zhao, Yi, Chen, Hong, Chi, Modeling task relationships in multi-task learning with multi-gate
-    mixture-of-experts, KDD 2018, eq. 6-7.
+    mixture-of-experts, KDD 2018.
 
     Examples
     --------
@@ -77,9 +77,9 @@ class M3tnNetwork(FieldNetwork):
 
     The paper has several treatments and one outcome; here every tower gives a logit per stage, and rates are multiplied
     along the chain as in ECUP. How rates stay in (0, 1): the sum is one of logits, fitted by cross-entropy. The paper adds
-    responses, which can leave (0, 1), and in a chain would have to keep the order of the stages. tau_k is then the log odds
-    ratio of coupon k at every stage. The value is read by one head from the state of the arm's tower. No code of the
-    authors is public: the widths, and gates that are linear as in MMoE, are chosen here.
+    responses; rates so added can leave (0, 1), and in a chain would have to keep the order of the stages. Here tau_k is
+    the log odds ratio of coupon k at every stage. The value is read by one head from the state of the arm's tower. We
+    know of no code by the authors: the widths, and gates that are linear as in MMoE, are chosen here.
 
     Parameters
     ----------

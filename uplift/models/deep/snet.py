@@ -49,7 +49,7 @@ def shared_support(importances: Tensor) -> Tensor:
 class SNetNetwork(FieldNetwork):
     """SNet for K + 1 arms and a chain of 1..N binary stages.
 
-    The paper's figure of SNet has five representations of the covariates, for two arms and one outcome: Phi_C of
+    The paper's SNet has five representations of the covariates, for two arms and one outcome: Phi_C of
     confounders (for the assignment and all outcomes), Phi_O of what all outcomes need, Phi_{mu_0} and Phi_{mu_1} of what
     one potential outcome needs, Phi_W of what the assignment alone needs. The outcome of an arm is read from [Phi_C, Phi_O,
     Phi_{mu_w}], the propensity from [Phi_C, Phi_W].
