@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import ROLES, toy_frame
 from torch import Tensor
 
 from uplift.campaign import Campaign
+from uplift.campaign_stream import CampaignStream
 from uplift.models.deep.scaffold import ChainShape, DeepModel, FieldNetwork
 from uplift.models.neural.engine import row_losses
 from uplift.models.neural.network import ChainOutput
@@ -199,10 +201,10 @@ def known(rows: int, seed: int) -> tuple[Campaign, np.ndarray]:
 
 @every_model
 def test_effects_of_opposite_sign_are_found_at_every_stage(name: str, params: dict[str, Any]) -> None:
-    train, _ = known(6000, 0)
+    train, _ = known(5000, 0)
     audience, truth = known(3000, 1)
     model = make_model(
-        name, **params, device="cpu", batch_size=256, max_epochs=8, learning_rate=5e-3, criterion="loss"
+        name, **params, device="cpu", batch_size=256, max_epochs=6, learning_rate=1e-2, criterion="loss"
     )
     effects = model.fit(train).predict(audience)
     true_tau = truth - truth[:, :1]
@@ -258,6 +260,24 @@ def test_an_interrupted_fit_ends_as_one_that_was_not(
         for history in (resumed.history_, straight.history_)
     ]
     assert timeless[0] == timeless[1]
+
+
+@every_model
+def test_members_learn_from_a_campaign_on_disk_with_row_weights(
+    name: str, params: dict[str, Any], tmp_path: Path
+) -> None:
+    frame = toy_frame(1500, seed=4)
+    frame["weight"] = np.random.default_rng(0).uniform(0.5, 2.0, len(frame))
+    frame.to_parquet(tmp_path / "log.parquet")
+    stream = CampaignStream.from_parquet(tmp_path / "log.parquet", weight="weight", **ROLES)
+    model = make_model(
+        name, **params, device="cpu", max_epochs=2, members=2, criterion="loss", random_state=1
+    ).fit(stream)
+    audience = Campaign.from_parquet(tmp_path / "log.parquet", weight="weight", **ROLES)
+    effects = model.predict(audience)
+    assert np.isfinite(effects.mu_all).all()
+    clicked = np.average(audience.outcome("click"), weights=frame["weight"])
+    assert effects.mu_all[:, :, 0].mean() == pytest.approx(clicked, abs=0.1)
 
 
 @pytest.mark.slow
