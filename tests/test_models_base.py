@@ -12,7 +12,7 @@ import pytest
 
 from uplift import Campaign, make_model
 from uplift.errors import ModelError
-from uplift.models.registry import MODEL_NAMES, model_class
+from uplift.models.registry import MODEL_NAMES, list_models, model_class
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
@@ -78,8 +78,12 @@ def test_numbers_from_numpy_are_numbers(toy: Campaign, tmp_path: Path, name: str
             "holdout_fraction": 0.5,
             "models": {"lightgbm_s": {"n_estimators": 2}, "lightgbm_t": {"n_estimators": 2}},
         },
-        "tarnet": {"max_epochs": 1, "hidden": (8,), "embedding_dim": 4, "learning_rate": 0.5},
         "chain": {"params": {"n_estimators": 2}},
+        **{
+            card.name: {"max_epochs": 1, "embedding_dim": 4, "learning_rate": 0.5}
+            for card in list_models()
+            if card.family == "deep"
+        },
         "causalml_uplift_forest": {"n_estimators": 2, "max_depth": 2, "max_features": 0.5},
         "causalml_causal_forest": {"n_estimators": 2, "max_depth": 2, "max_features": 0.5},
         "random": {},

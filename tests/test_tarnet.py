@@ -12,6 +12,7 @@ import torch
 
 from uplift.campaign import Campaign
 from uplift.models.deep import TARNet
+from uplift.models.deep.scaffold import ChainShape
 from uplift.models.deep.tarnet import TarnetNetwork
 from uplift.models.registry import load_model, make_model
 from uplift.simulation import simulate
@@ -25,9 +26,8 @@ SHAPE: dict[str, Any] = {
     "stages": 2,
     "value": None,
     "embedding_dim": 8,
-    "representation": (32, 16),
-    "hidden": (16, 8),
 }
+WIDTHS: dict[str, Any] = {"representation": (32, 16), "hidden": (16, 8)}
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"stages": 1, "arms": 2},
@@ -44,12 +44,14 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def build(**changes: Any) -> TarnetNetwork:
-    return TarnetNetwork(**(SHAPE | changes), generator=generator())
+    shape = SHAPE | {name: size for name, size in changes.items() if name not in WIDTHS}
+    widths = WIDTHS | {name: sizes for name, sizes in changes.items() if name in WIDTHS}
+    return TarnetNetwork(ChainShape(**shape), **widths, generator=generator())
 
 
 def features(network: TarnetNetwork, rows: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
     source = generator(1)
-    p = 0 if network.numeric is None else len(network.numeric.slope)
+    p = 0 if network.inputs.numeric is None else len(network.inputs.numeric.slope)
     numeric = torch.randn(rows, p, generator=source)
     numeric[torch.rand(rows, p, generator=source) < 0.1] = float("nan")
     sizes = () if network.categorical is None else network.categorical.cardinalities

@@ -24,7 +24,7 @@ MODEL_NAMES = tuple(card.name for card in ALL_CARDS)
 
 
 def list_models() -> list[ModelCard]:
-    """Cards of all models: ECUP, the other networks, the blend, the classical ones, then the references."""
+    """Cards of all models: ECUP, the deep networks, the blend, the classical ones, then the references."""
     return list(ALL_CARDS)
 
 

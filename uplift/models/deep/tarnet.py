@@ -4,105 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from uplift.features import FeatureSchema
-from uplift.models.neural.embeddings import CategoricalEmbedding, NumericEmbedding
+from uplift.models.deep.hypotheses import ArmHeads, Hypotheses, every_arm
+from uplift.models.deep.scaffold import ChainShape, DeepModel, FieldNetwork
 from uplift.models.neural.engine import received
-from uplift.models.neural.layers import Dense, uniform
-from uplift.models.neural.loss import LossSpace
-from uplift.models.neural.model import NeuralModel
-from uplift.models.neural.network import ChainNetwork, ChainOutput, OutputLayer
-from uplift.models.neural.value import HEADS, ValueLoss
+from uplift.models.neural.layers import DenseLayers
+from uplift.models.neural.network import ChainOutput
 from uplift.models.parameters import Each, Rule, Whole
 
 
-class Hypotheses(nn.Module):
-    """The hidden layers of every arm's hypothesis h_a, all arms in one batched product: ``ELU(s W_a + b_a)``.
-
-    Parameters
-    ----------
-    inputs : int
-        Width of the representation Phi(x).
-    widths : sequence of int
-        Widths of the hidden layers.
-    arms : int
-        K + 1, control included.
-    generator : torch.Generator
-        Source of the initial weights.
-
-    Shape
-    -----
-    input [batch, inputs]; output [arm, batch, widths[-1]]
-
-    Examples
-    --------
-    >>> hypotheses = Hypotheses(inputs=64, widths=(32, 16), arms=5, generator=torch.Generator().manual_seed(0))
-    >>> hypotheses(torch.randn(4, 64)).shape
-    torch.Size([5, 4, 16])
-    """
-
-    def __init__(self, *, inputs: int, widths: Sequence[int], arms: int, generator: torch.Generator) -> None:
-        super().__init__()
-        sizes = list(pairwise([inputs, *widths]))
-        self.weights = nn.ParameterList(
-            uniform(arms, before, after, fan_in=before, generator=generator) for before, after in sizes
-        )
-        self.biases = nn.ParameterList(
-            uniform(arms, 1, after, fan_in=before, generator=generator) for before, after in sizes
-        )
-
-    def forward(self, representation: Tensor) -> Tensor:
-        state = representation
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            state = nn.functional.elu(torch.matmul(state, weight) + bias)
-        return state
-
-
-class ArmHeads(OutputLayer):
-    """Output layer of every arm's hypothesis: the logit of each stage.
-
-    Parameters
-    ----------
-    width : int
-        Width of the last hidden layer.
-    arms : int
-        K + 1, control included.
-    stages : int
-        Number of binary stages N.
-    generator : torch.Generator
-        Source of the initial weights.
-
-    Shape
-    -----
-    input [arm, batch, width]; output [arm, batch, N]
-
-    Examples
-    --------
-    >>> heads = ArmHeads(16, 5, 2, generator=torch.Generator().manual_seed(0))
-    >>> heads(torch.randn(5, 4, 16)).shape
-    torch.Size([5, 4, 2])
-    """
-
-    def __init__(self, width: int, arms: int, stages: int, *, generator: torch.Generator) -> None:
-        super().__init__()
-        self.weight = uniform(arms, width, stages, fan_in=width, generator=generator)
-        self.bias = nn.Parameter(torch.zeros(arms, 1, stages, device=generator.device))
-
-    def forward(self, state: Tensor) -> Tensor:
-        return torch.matmul(state, self.weight) + self.bias
-
-    @torch.no_grad()
-    def start_at(self, rates: Tensor) -> None:
-        """Set the biases of every arm so that the first predictions are about the base `rates` [stage]."""
-        self.bias.copy_(torch.logit(rates).expand_as(self.bias))
-
-
-class TarnetNetwork(ChainNetwork):
+class TarnetNetwork(FieldNetwork):
     """TARNet for K + 1 arms and a chain of 1..N binary stages.
 
     The paper has two arms and one outcome (its section 5, without the balancing penalty of CFR, which a
@@ -113,20 +28,8 @@ class TarnetNetwork(ChainNetwork):
 
     Parameters
     ----------
-    numeric_fields : int
-        Number of numeric fields p, >= 0.
-    cardinalities : tuple of int
-        Codes of each categorical field (two of them reserved), q >= 0 fields; f = p + q >= 1.
-    arms : int
-        K + 1, control included.
-    stages : int
-        Number of binary stages N >= 1.
-    value : {"lognormal", "mse"}, optional
-        Loss of the value that follows the last stage; None where there is none.
-    loss_space : {"entire", "conditional", "independent"}
-        What the logits mean.
-    embedding_dim : int
-        d.
+    shape : ChainShape
+        Sizes of what goes in and comes out.
     representation, hidden : tuple of int
         Widths of the shared layers and of those of each arm.
     generator : torch.Generator
@@ -135,8 +38,8 @@ class TarnetNetwork(ChainNetwork):
     Examples
     --------
     >>> network = TarnetNetwork(
-    ...     numeric_fields=12, cardinalities=(), arms=5, stages=2, value=None, embedding_dim=16,
-    ...     representation=(128, 64), hidden=(64, 32), generator=torch.Generator().manual_seed(0))
+    ...     ChainShape(numeric_fields=12, arms=5, stages=2, embedding_dim=16), representation=(128, 64),
+    ...     hidden=(64, 32), generator=torch.Generator().manual_seed(0))
     >>> numeric, categorical = torch.randn(4, 12), torch.zeros(4, 0, dtype=torch.int32)
     >>> network(numeric, categorical, torch.tensor([0, 1, 0, 4])).logits.shape
     torch.Size([4, 2])
@@ -144,50 +47,32 @@ class TarnetNetwork(ChainNetwork):
     torch.Size([4, 5, 2])
     """
 
+    heads: ArmHeads
+
     def __init__(
         self,
+        shape: ChainShape,
         *,
-        numeric_fields: int,
-        cardinalities: tuple[int, ...],
-        arms: int,
-        stages: int,
-        value: ValueLoss | None,
-        loss_space: LossSpace = "entire",
-        embedding_dim: int,
         representation: tuple[int, ...],
         hidden: tuple[int, ...],
         generator: torch.Generator,
     ) -> None:
-        super().__init__()
-        self.arms = arms
-        self.stages = stages
-        self.loss_space = loss_space
-        self.numeric = (
-            NumericEmbedding(numeric_fields, embedding_dim, generator=generator) if numeric_fields else None
+        super().__init__(shape, generator=generator)
+        self.representation = DenseLayers(self.inputs.width, representation, generator=generator)
+        self.hypotheses = Hypotheses(
+            inputs=representation[-1], widths=hidden, arms=shape.arms, generator=generator
         )
-        self.categorical = (
-            CategoricalEmbedding(cardinalities, embedding_dim, generator=generator) if cardinalities else None
-        )
-        inputs = (numeric_fields + len(cardinalities)) * embedding_dim
-        self.representation = nn.ModuleList(
-            Dense(before, after, generator=generator) for before, after in pairwise([inputs, *representation])
-        )
-        self.hypotheses = Hypotheses(inputs=representation[-1], widths=hidden, arms=arms, generator=generator)
-        self.heads = ArmHeads(hidden[-1], arms, stages, generator=generator)
-        self.value = None if value is None else HEADS[value](hidden[-1], generator=generator)
-        self._widest = max(inputs, *representation, *(arms * width for width in hidden))
+        self.heads = ArmHeads(hidden[-1], shape.arms, shape.stages, generator=generator)
+        self.value = shape.value_head(hidden[-1], generator=generator)
+        self._widest = max(self.inputs.width, *representation, *(shape.arms * width for width in hidden))
 
     def represent(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """Phi(x) [batch, representation[-1]] from numeric [batch, p] and categorical codes [batch, q]."""
-        parts = []
-        if self.numeric is not None:
-            parts.append(self.numeric(numeric).flatten(1))
-        if self.categorical is not None:
-            parts.append(self.categorical(categorical).flatten(1))
-        state = torch.cat(parts, dim=1)
-        for layer in self.representation:
-            state = nn.functional.elu(layer(state))
-        return state
+        return self.representation(self.inputs.flat(numeric, categorical))
+
+    def outcomes(self, representation: Tensor) -> ChainOutput:
+        """Outcomes under every arm from Phi(x) [batch, representation[-1]]."""
+        return every_arm(self.hypotheses(representation), self.heads, self.value)
 
     @property
     def floats_per_row(self) -> int:
@@ -205,13 +90,11 @@ class TarnetNetwork(ChainNetwork):
 
     def all_arms(self, numeric: Tensor, categorical: Tensor) -> ChainOutput:
         """Outcomes under every arm: logits [batch, arm, stage], value [batch, arm, k]."""
-        state = self.hypotheses(self.represent(numeric, categorical))
-        value = None if self.value is None else self.value(state).transpose(0, 1)
-        return ChainOutput(self.heads(state).transpose(0, 1), value)
+        return self.outcomes(self.represent(numeric, categorical))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TARNet(NeuralModel):
+class TARNet(DeepModel):
     """Treatment-agnostic representation network: shared layers, then one hypothesis per arm, for the whole chain.
 
     See :class:`~uplift.models.neural.model.NeuralModel` for how it is trained. With one stage and one coupon it is
@@ -220,8 +103,6 @@ class TARNet(NeuralModel):
 
     Parameters
     ----------
-    embedding_dim : int
-        Embedding size d of every field.
     representation : sequence of int
         Widths of the layers that all arms share. Paper: three layers of 100 or 200.
     hidden : sequence of int
@@ -240,30 +121,20 @@ class TARNet(NeuralModel):
 
     name: ClassVar[str] = "tarnet"
     rules: ClassVar[Mapping[str, Rule]] = {
-        "embedding_dim": Whole(1),
         "representation": Each(Whole(1), least=1),
         "hidden": Each(Whole(1), least=1),
-        **NeuralModel.rules,
+        **DeepModel.rules,
     }
 
-    embedding_dim: int = 16
     representation: Sequence[int] = (128, 64)
     hidden: Sequence[int] = (64, 32)
 
     network_: TarnetNetwork = field(init=False, repr=False)
 
-    def _build(
-        self, schema: FeatureSchema, arms: int, stages: int, value: ValueLoss | None, *, seed: int
-    ) -> TarnetNetwork:
+    def _network(self, shape: ChainShape, generator: torch.Generator) -> TarnetNetwork:
         return TarnetNetwork(
-            numeric_fields=len(schema.numeric),
-            cardinalities=schema.cardinalities,
-            arms=arms,
-            stages=stages,
-            value=value,
-            loss_space=self.loss_space,
-            embedding_dim=self.embedding_dim,
+            shape,
             representation=tuple(self.representation),
             hidden=tuple(self.hidden),
-            generator=torch.Generator().manual_seed(seed),
+            generator=generator,
         )

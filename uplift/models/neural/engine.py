@@ -144,10 +144,12 @@ def score(network: ChainNetwork, numeric: Tensor, categorical: Tensor, device: t
 
 
 def received(output: ChainOutput, treatment: Tensor) -> ChainOutput:
-    """Outputs [row, ...] under the arm each row received, from outputs [row, arm, ...]."""
+    """Outputs [row, ...] under the arm each row received, from outputs [row, arm, ...]; extras stay as they are."""
     index = torch.arange(len(treatment), device=treatment.device)
     return ChainOutput(
-        output.logits[index, treatment], None if output.value is None else output.value[index, treatment]
+        output.logits[index, treatment],
+        None if output.value is None else output.value[index, treatment],
+        output.extras,
     )
 
 
@@ -183,7 +185,7 @@ def train(
     on_batch: Callable[[int], None] | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> History:
-    """Train `network` in place and leave it at its best epoch.
+    """Train `network` in place and leave it at its best epoch, in evaluation mode.
 
     Parameters
     ----------
@@ -211,13 +213,15 @@ def train(
     list of dict
         Per epoch: ``epoch``, ``loss``, ``validation_loss``, ``validation_qini`` (None where an arm has no validation
         row), ``kept`` (the epoch whose weights were kept), ``seconds``, ``rows_per_second``; losses are weighted sums
-        over stages.
+        over stages. A network with a penalty has ``penalty`` too, its mean over the rows, which is in neither loss: so
+        they compare.
 
     Raises
     ------
     ModelError
         The loss became infinite or undefined, or the checkpoint is that of another fit.
     """
+    network.train()
     run = _Run(network, source, validation, settings, generator, team or Team())
     if checkpoint is not None:
         run.resume(checkpoint)
@@ -226,6 +230,7 @@ def train(
         if on_epoch is not None:
             on_epoch(entry)
     network.load_state_dict(run.selection.chosen.state)
+    network.eval()
     for entry in run.history:
         entry["kept"] = entry["epoch"] == run.selection.chosen.epoch
     return run.history
@@ -251,6 +256,7 @@ class _Run:
         self.history: History = []
         self.epoch, self.batches_done, self.steps = 1, 0, 0
         self.total = torch.zeros((), device=source.device, dtype=torch.float64)
+        self.penalties: Tensor | None = None  # like total; None for a network that has no penalty
         self.begins = generator.get_state()  # of the generator, at the start of the epoch
         self.total_steps = settings.max_epochs * batches_of(len(source), settings.batch_size)
         self._resumed = False
@@ -275,6 +281,8 @@ class _Run:
                     self._save(checkpoint)
         if self.team.size > 1:
             distributed.all_reduce(self.total)
+            if self.penalties is not None:
+                distributed.all_reduce(self.penalties)
         loss = float(self.total) / len(
             self.source
         )  # waits for the device: the time below is that of the work
@@ -296,6 +304,9 @@ class _Run:
             "seconds": seconds,
             "rows_per_second": seen * self.team.size / seconds,
         }
+        if self.penalties is not None:
+            entry["penalty"] = float(self.penalties) / len(self.source)
+            self.penalties.zero_()
         self.history.append(entry)
         self.epoch, self.batches_done = self.epoch + 1, 0
         self.total.zero_()
@@ -329,16 +340,19 @@ class _Run:
         self.optimiser.zero_grad(set_to_none=True)
         with autocast(settings.precision, self.source.device):
             output = self.forward(batch.numeric, batch.categorical, batch.treatment)
-        output = ChainOutput(
-            output.logits.float(), None if output.value is None else output.value.float()
-        )  # products of probabilities lose everything in half precision
-        loss = row_losses(self.network, output, batch, settings).mean()
-        loss.backward()
+        output = output.single_precision()  # products of probabilities lose everything in half precision
+        loss = row_losses(self.network, output, self.network.weigh(batch), settings).mean()
+        penalty = self.network.penalty(output, batch)
+        (loss if penalty is None else loss + penalty).backward()
         if settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip, foreach=True)
         self.optimiser.step()
         self.average.update()
         self.total += loss.detach() * len(batch)
+        if penalty is not None:
+            if self.penalties is None:
+                self.penalties = torch.zeros_like(self.total)
+            self.penalties += penalty.detach() * len(batch)
         self.steps += 1
         self.batches_done += 1
 
@@ -346,6 +360,8 @@ class _Run:
 
     def _save(self, checkpoint: Checkpoint) -> None:
         tensors = {"generator": self.begins, "total": self.total}
+        if self.penalties is not None:
+            tensors["penalties"] = self.penalties
         for prefix, module in (("network", self.network), ("average", self.average.network)):
             tensors |= {f"{prefix}/{name}": tensor for name, tensor in module.state_dict().items()}
         for number, slots in self.optimiser.state_dict()["state"].items():
@@ -389,6 +405,8 @@ class _Run:
         self.epoch, self.batches_done, self.steps = state["epoch"], state["batches_done"], state["steps"]
         self._resumed = self.batches_done > 0
         self.total = tensors["total"].to(self.source.device)
+        if "penalties" in tensors:
+            self.penalties = tensors["penalties"].to(self.source.device)
         self.begins = tensors["generator"].cpu()
         self.generator.set_state(self.begins)
 

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import elu
+
+Activation = Callable[[Tensor], Tensor]
+
+__all__ = ["Activation", "Dense", "DenseLayers", "elu", "normal", "uniform"]
 
 
 def uniform(*shape: int, fan_in: int, generator: torch.Generator) -> nn.Parameter:
@@ -47,3 +54,53 @@ class Dense(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(x, self.weight.t(), self.bias)
+
+
+class DenseLayers(nn.ModuleList):
+    """Dense layers with an activation after each, the last one included.
+
+    Parameters
+    ----------
+    inputs : int
+        Size of the last axis.
+    widths : sequence of int
+        Widths of the layers; none makes it the identity.
+    activation : callable
+        From tensor to tensor, elementwise.
+    generator : torch.Generator
+        Source of the initial weights.
+
+    Attributes
+    ----------
+    width : int
+        Size of the last axis of the output.
+
+    Shape
+    -----
+    input [..., inputs], output [..., widths[-1]]
+
+    Examples
+    --------
+    >>> layers = DenseLayers(3, (8, 2), generator=torch.Generator().manual_seed(0))
+    >>> layers(torch.zeros(5, 3)).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        widths: Sequence[int],
+        *,
+        activation: Activation = elu,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__(
+            Dense(before, after, generator=generator) for before, after in pairwise([inputs, *widths])
+        )
+        self.width = widths[-1] if widths else inputs
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self:
+            x = self.activation(layer(x))
+        return x

@@ -415,7 +415,7 @@ class NeuralModel(UpliftModel):
                 on_epoch=self._announce(progress, len(source), team, number),
             )
         finish(network, source)
-        return network.eval(), history
+        return network, history
 
     @property
     def _networks(self) -> int:

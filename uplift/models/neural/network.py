@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from itertools import accumulate
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from uplift.models.neural.embeddings import CategoricalEmbedding
 from uplift.models.neural.loss import LossSpace
 from uplift.models.neural.value import ValueHead
+
+if TYPE_CHECKING:
+    from uplift.models.neural.rows import Rows
 
 
 class ChainOutput(NamedTuple):
@@ -23,10 +27,21 @@ class ChainOutput(NamedTuple):
         Logits of each binary stage given the one before (or of the stage itself, see :attr:`ChainNetwork.loss_space`).
     value : Tensor [..., k] or None
         Parameters of the value given the last stage, for :meth:`ValueHead.mean`.
+    extras : mapping of str to Tensor [row, ...], optional
+        What :meth:`ChainNetwork.penalty` needs beside the outputs; from :meth:`ChainNetwork.forward` in training only.
     """
 
     logits: Tensor
     value: Tensor | None
+    extras: Mapping[str, Tensor] | None = None
+
+    def single_precision(self) -> ChainOutput:
+        """All outputs in float32."""
+        return ChainOutput(
+            self.logits.float(),
+            None if self.value is None else self.value.float(),
+            None if self.extras is None else {name: extra.float() for name, extra in self.extras.items()},
+        )
 
     def rates(self, space: LossSpace = "entire") -> Tensor:
         """Rates in the entire space [..., stage], never rising along the chain.
@@ -86,6 +101,9 @@ class ChainNetwork(nn.Module, ABC):
     def forward(self, numeric: Tensor, categorical: Tensor, treatment: Tensor) -> ChainOutput:
         """Outputs under one arm per row.
 
+        This is the pass that training makes and scoring does not. A network with a :meth:`penalty` returns what
+        that needs as ``extras`` of its output, while :attr:`training` is set.
+
         Parameters
         ----------
         numeric : Tensor [batch, p] float32
@@ -98,7 +116,27 @@ class ChainNetwork(nn.Module, ABC):
 
     @abstractmethod
     def all_arms(self, numeric: Tensor, categorical: Tensor) -> ChainOutput:
-        """Outputs under every arm: logits [batch, arm, stage], value [batch, arm, k]."""
+        """Outputs under every arm: logits [batch, arm, stage], value [batch, arm, k]; never extras."""
+
+    def penalty(self, output: ChainOutput, rows: Rows) -> Tensor | None:
+        """What training adds to the likelihood of the outcomes, a scalar; None, the default, for nothing.
+
+        Must be made of `output` (in single precision) and `rows` alone, not of the network's parameters: gradients
+        have to go through :meth:`forward`, which may be compiled and shared among processes. A parameter that only
+        the penalty knows is handed out among the extras. Each process has the penalty of its own rows.
+
+        Parameters
+        ----------
+        output : ChainOutput
+            Of :meth:`forward` on the batch, with its extras.
+        rows : Rows
+            The batch.
+        """
+        return None
+
+    def weigh(self, rows: Rows) -> Rows:
+        """The batch with the weights that training gives its rows in the likelihood; by default those that they have."""
+        return rows
 
     def mu(self, output: ChainOutput) -> Tensor:
         """Potential outcomes in the entire space [..., stage]: the rates, then the expected value if there is one."""
