@@ -85,7 +85,7 @@ def held_back_ratio(entry: DataEntry) -> float:
 def _simulated(entry: SimulatedEntry, seed: int) -> Sample:
     from uplift.simulation import simulate
 
-    knobs = entry.model_dump(exclude={"name", "source", "rows", "judge", "test_rows"})
+    knobs = entry.model_dump(exclude={"name", "source", "rows", "seeds", "judge", "test_rows"})
 
     def sample(size: int, seed: int) -> tuple[Campaign, Effects]:
         simulation = simulate(rows=size, seed=seed, **knobs)

@@ -44,6 +44,8 @@ class DataEntry(BaseModel):
         Where the rows come from; default the name.
     rows : int, optional
         Training rows at most.
+    seeds : int, optional
+        Number of seeds here; default the suite's.
     judge : table, optional
         What models are ranked by; default PEHE where effects are known, else Qini per customer, at the last stage.
     """
@@ -53,6 +55,7 @@ class DataEntry(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     source: str = ""
     rows: int | None = Field(None, ge=100)
+    seeds: int | None = Field(None, ge=1)
     judge: Judge | None = None
 
     @model_validator(mode="before")

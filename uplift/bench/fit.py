@@ -23,7 +23,7 @@ def fit(job: Job) -> tuple[dict[str, Any], np.ndarray | None]:
     -------
     dict
         ``scores`` (list of measure, stage, value), ``fit_seconds``, ``predict_seconds``, ``train_rows``, ``test_rows``,
-        ``stages``, and for networks ``epochs`` and ``kept_epoch``; JSON types.
+        ``stages``, for networks ``epochs`` and ``kept_epoch``, and for blends their ``weights``; JSON types.
     ndarray of float32 [unit, stage] or None
         Influence of every test unit on the mean Qini over arms, where the Qini is measured.
     """
@@ -45,6 +45,7 @@ def fit(job: Job) -> tuple[dict[str, Any], np.ndarray | None]:
     # On a machine that does other things as well the processor's time says more than the clock's.
     scores = found | {("cpu_seconds", ""): round(cpu, 3)}
     history = getattr(model, "history_", None) or []
+    weights = getattr(model, "weights_", None)
     return {
         "scores": [
             {"measure": name, "stage": stage, "value": value} for (name, stage), value in scores.items()
@@ -54,6 +55,7 @@ def fit(job: Job) -> tuple[dict[str, Any], np.ndarray | None]:
         "train_rows": sample.train.n_rows,
         "test_rows": sample.test.n_rows,
         "stages": list(sample.scored),
+        "weights": None if weights is None else np.asarray(weights).tolist(),
         "epochs": len(history) or None,
         "kept_epoch": next((entry["epoch"] for entry in history if entry["kept"]), None),
     }, influence

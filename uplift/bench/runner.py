@@ -103,7 +103,7 @@ class BenchFolder:
         cls, path: str | os.PathLike[str], suite: Suite, jobs: Sequence[Job], *, timeout: float | None = None
     ) -> BenchFolder:
         """The folder of a suite's jobs."""
-        parts = {
+        parts: dict[str, dict[str, Any]] = {
             "data": {job.data["name"]: job.data for job in jobs},
             "variants": {job.variant: {"model": job.model, "params": job.params} for job in jobs},
             "threads": {"every fit": suite.threads},

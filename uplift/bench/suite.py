@@ -159,7 +159,7 @@ class Suite:
         rows : int, optional
             Training rows of every data set instead of the suite's.
         seeds : int, optional
-            That many seeds, counted on from the suite's, instead of the suite's.
+            That many seeds, counted on from the suite's, on every data set.
         data, variants : iterable of str, optional
             Only these.
 
@@ -176,12 +176,12 @@ class Suite:
                 variant=variant.name,
                 model=variant.model,
                 params=variant.params,
-                data=entry.model_dump(mode="json", exclude={"judge"}),  # a matter of the tables
+                data=entry.model_dump(mode="json", exclude={"judge", "seeds"}),  # of no matter to a fit
                 seed=seed,
                 threads=self.threads,
             )
             for entry in entries
-            for seed in self.chosen_seeds(seeds)
+            for seed in self.chosen_seeds(entry.seeds if seeds is None else seeds)
             for variant in self.chosen(variants)
         ]
 

@@ -177,7 +177,7 @@ def load_truth(entry: TruthEntry, seed: int) -> Sample:
     frame = _frame(entry.source, numbers[seed] if card.replication is not None else None)
     rng = np.random.default_rng([seed, 7])
     order = rng.permutation(len(frame))
-    held = int(round(entry.test * len(frame)))
+    held = round(entry.test * len(frame))
     chosen = np.sort(order[held:]), np.sort(order[:held])
     if entry.rows is not None:
         chosen = np.sort(order[held:][: entry.rows]), chosen[1]
