@@ -35,7 +35,11 @@ def compare_table(
         rows.append([
             one.id, one.what, _number(one.published), _ours(record), verdict(one, record, reasons.get(one.id)), one.grade, one.source,
         ])  # fmt: skip
-    return Table("Published numbers, tried again", ["id", "what", "published", "ours", "verdict", "grade", "source"], rows)
+    return Table(
+        "Published numbers, tried again",
+        ["id", "what", "published", "ours", "verdict", "grade", "source"],
+        rows,
+    )
 
 
 def write_comparison(
