@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-
 HERE = Path(__file__).resolve().parent
 _BESIDE = HERE.parents[1] / "shared" / "data"
 if "UPLIFT_DATA_HOME" not in os.environ and _BESIDE.is_dir():

@@ -382,10 +382,11 @@ def _literature(results: Results) -> list[dict[str, Any]]:
     for data in results.data:
         for number, one in enumerate(published(results.entry(data).source)):
             measures = [measure_of(column) for column in one.columns]
-            stages = results.numbers.loc[results.numbers["measure"] == one.columns[0], "stage"]
-            stage = list(dict.fromkeys(stages[results.numbers["data"] == data]))[-1:] or [""]
+            stage = [
+                stage for measure, stage in cells(results.numbers, data) if measure.id == one.columns[0]
+            ][-1:] or [""]
             rows = [
-                Row((text_cell(name), text_cell("published"), *(Cell(shown(m, v), exact(v)) for m, v in zip(measures, values, strict=True))))
+                Row((text_cell(name), text_cell("published"), *(Cell(f"{v:g}", exact(v)) for v in values)))
                 for name, values in one.methods.items()
             ]  # fmt: skip
             for name in results.variants:
