@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from uplift.bench.entries import PublicEntry, SimulatedEntry
 from uplift.bench.suite import Suite, Variant
 
+ROWS = 50_000
 PAPER: dict[str, Any] = {
     "tenet": True,
     "taenet": True,
@@ -36,7 +38,10 @@ def _peer(name: str, title: str) -> Variant:
 SUITE = Suite(
     name="ecup-ablation",
     title="ECUP, part by part",
-    data=("simulated", "hillstrom"),
+    data=(
+        SimulatedEntry(name="simulated", rows=ROWS),
+        PublicEntry(name="hillstrom", rows=ROWS),
+    ),
     variants=(
         _ecup("full", "ECUP as in the paper, weights averaged"),
         _ecup("no_tenet", "without the treatment-enhanced network", tenet=False),

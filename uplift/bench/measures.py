@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +13,7 @@ from uplift.arms import VALUE_STAGE
 from uplift.bench.data import Sample
 from uplift.campaign import Campaign
 from uplift.effects import Effects
+from uplift.errors import EvaluationError
 
 BISECTIONS = 16
 """Steps to the budget at which a plan's true cost is right: to 1e-4 of it."""
@@ -33,6 +37,8 @@ class Measure:
         What values are multiplied by when shown.
     headline : bool
         Whether the terminal shows it.
+    words : str
+        What it is.
     """
 
     id: str
@@ -41,50 +47,117 @@ class Measure:
     digits: int
     scale: float = 1.0
     headline: bool = False
+    words: str = ""
 
 
 MEASURES = (
-    Measure("pehe", "PEHE", "less", 4, headline=True),
-    Measure("qini_share", "Qini share", "more", 3, headline=True),
-    Measure("plan_value", "plan share", "more", 3, headline=True),
-    Measure("qini_per_capita", "Qini x 1000", "more", 2, scale=1000.0, headline=True),
-    Measure("correlation", "correlation", "more", 3),
-    Measure("ate_error", "ATE error", "less", 4),
-    Measure("log_loss", "log loss", "less", 5),
-    Measure("plan_cost", "plan cost", "", 3),
-    Measure("seconds", "seconds", "less", 1),
-    Measure("cpu_seconds", "CPU seconds", "less", 1),
-    Measure("peak_mib", "peak MiB", "less", 0),
-)
+    Measure("pehe", "PEHE", "less", 4, headline=True, words="root mean squared error of the uplift over test units and arms"),
+    Measure("pehe_in", "PEHE in sample", "less", 4, headline=True, words="the same over the training units"),
+    Measure("qini_share", "Qini share", "more", 3, headline=True, words="true Qini of the ranking by predicted uplift over that of the ranking by true uplift"),
+    Measure("plan_value", "plan share", "more", 3, headline=True, words="true value of a plan that really costs the budget, over the oracle's; 1 less it is the regret"),
+    Measure("policy_regret", "policy regret", "less", 4, headline=True, words="true outcome per unit that is lost by giving everyone the arm of the best predicted uplift, or none"),
+    Measure("qini_per_capita", "Qini x 1000", "more", 2, scale=1000.0, headline=True, words="area between the gain curve per customer and its chord, mean over arms"),
+    Measure("qini_sklift", "Qini, scikit-uplift", "more", 4, words="scikit-uplift's qini_auc_score, mean over arms"),
+    Measure("auuc_sklift", "AUUC, scikit-uplift", "more", 4, words="scikit-uplift's uplift_auc_score, mean over arms"),
+    Measure("uplift_at_30", "uplift at 30 %", "more", 4, words="treated less control mean among the 30 % of best predicted uplift, mean over arms"),
+    Measure("correlation", "correlation", "more", 3, words="Pearson correlation of predicted and true uplift, mean over arms"),
+    Measure("ate_error", "ATE error", "less", 4, words="absolute error of the mean uplift over test units, mean over arms"),
+    Measure("ate_error_in", "ATE error in sample", "less", 4, words="the same over the training units"),
+    Measure("log_loss", "log loss", "less", 5, words="cross-entropy of the outcome under the arm received, in the entire space"),
+    Measure("plan_cost", "plan cost", "", 3, words="true cost of the plan before its budget is corrected for that, over the budget"),
+    Measure("seconds", "seconds", "less", 1, words="fitting and predicting"),
+    Measure("cpu_seconds", "CPU seconds", "less", 1, words="processor time of the same"),
+    Measure("peak_mib", "peak MiB", "less", 0, words="peak memory of the process, libraries and data included"),
+)  # fmt: skip
 
 Scores = dict[tuple[str, str], float]
 """(measure, stage) -> value; stage is "" for what belongs to none."""
 
 
-def measure(effects: Effects, sample: Sample) -> Scores:
-    """All measures that the sample allows."""
-    found = log_losses(effects, sample.test)
+def measure_of(name: str) -> Measure:
+    """The measure of an id."""
+    return next(one for one in MEASURES if one.id == name)
+
+
+def measure(
+    effects: Effects, sample: Sample, *, learned: Effects | None = None
+) -> tuple[Scores, np.ndarray | None]:
+    """All measures that the sample allows, at its scored stages.
+
+    Parameters
+    ----------
+    effects : Effects
+        Predictions for the test rows.
+    sample : Sample
+        Test rows and truth.
+    learned : Effects, optional
+        Predictions for the training rows, for the errors in sample.
+
+    Returns
+    -------
+    dict
+        The scores.
+    ndarray of float32 [unit, stage] or None
+        Influence of every test unit on the Qini per customer, where that is measured.
+    """
+    found = {key: value for key, value in log_losses(effects, sample.test).items() if key[1] in sample.scored}
     if sample.truth is None:
-        return found | qinis(effects, sample.test)
-    return found | against_truth(effects, sample.truth) | plan_against_oracle(effects, sample)
+        scores, influence = qinis(effects, sample.test, sample.scored)
+        return found | scores, influence
+    found |= against_truth(effects, sample.truth, sample.scored)
+    if learned is not None and sample.train_truth is not None:
+        for stage in sample.scored:
+            predicted, true = _pair(learned, sample.train_truth, stage)
+            found["pehe_in", stage] = float(truth_metrics().pehe(predicted, true))
+            found["ate_error_in", stage] = float(truth_metrics().ate_error(predicted, true))
+    if len(sample.test.costs) == len(sample.test.arms) - 1:
+        return found | plan_against_oracle(effects, sample), None
+    return found | regrets(effects, sample), None
 
 
-def against_truth(effects: Effects, truth: Effects) -> Scores:
-    """PEHE, share of the oracle's Qini, correlation and error of the average effect, per stage."""
-    from uplift.metrics.truth import ate_error, effect_correlation, oracle_qini_share, pehe
+def truth_metrics() -> Any:
+    """The module of metrics against known effects."""
+    from uplift.metrics import truth
 
-    predicted, true = effects.tau_all[:, 1:], truth.tau_all[:, 1:]
-    metrics = {
-        "pehe": pehe,
-        "qini_share": oracle_qini_share,
-        "correlation": effect_correlation,
-        "ate_error": ate_error,
-    }
-    return {
-        (name, stage): float(value)
-        for name, metric in metrics.items()
-        for stage, value in zip(truth.stages, metric(predicted, true), strict=True)
-    }
+    return truth
+
+
+def against_truth(effects: Effects, truth: Effects, stages: Sequence[str]) -> Scores:
+    """PEHE, share of the oracle's Qini, correlation and error of the average effect, per stage.
+
+    The second and third are left out at a stage where all units have the same true uplift under some arm: no order is
+    better than another there.
+    """
+    metrics, found = truth_metrics(), {}
+    for stage in stages:
+        predicted, true = _pair(effects, truth, stage)
+        found["pehe", stage] = float(metrics.pehe(predicted, true))
+        found["ate_error", stage] = float(metrics.ate_error(predicted, true))
+        if (np.ptp(true, axis=0) > 0).all():
+            found["qini_share", stage] = float(metrics.oracle_qini_share(predicted, true))
+            found["correlation", stage] = float(metrics.effect_correlation(predicted, true))
+    return found
+
+
+def _pair(effects: Effects, truth: Effects, stage: str) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted and true uplifts of the treated arms [unit, arm] at one stage."""
+    return (
+        effects.tau_all[:, 1:, effects.stages.index(stage)],
+        truth.tau_all[:, 1:, truth.stages.index(stage)],
+    )
+
+
+def regrets(effects: Effects, sample: Sample) -> Scores:
+    """True outcome per unit that the policy by predicted uplifts loses against the best arm of every unit."""
+    assert sample.truth is not None
+    sign, found = -1.0 if sample.less_is_better else 1.0, {}
+    for stage in sample.scored:
+        index = sample.truth.stages.index(stage)
+        true = sign * sample.truth.mu_all[:, :, index].astype(np.float64)
+        chosen = (sign * effects.tau_all[:, :, index]).argmax(axis=1)  # control, at 0, wins ties
+        kept = np.take_along_axis(true, chosen[:, None], axis=1)[:, 0]
+        found["policy_regret", stage] = float((true.max(axis=1) - kept).mean())
+    return found
 
 
 def plan_against_oracle(effects: Effects, sample: Sample) -> Scores:
@@ -140,20 +213,48 @@ def log_losses(effects: Effects, test: Campaign) -> Scores:
     return losses
 
 
-def qinis(effects: Effects, test: Campaign) -> Scores:
-    """Qini per customer of every stage, mean over arms."""
+def qinis(effects: Effects, test: Campaign, stages: Sequence[str] | None = None) -> tuple[Scores, np.ndarray]:
+    """Ranking metrics of every stage, mean over arms, and every unit's influence on the Qini per customer.
+
+    The names are those of :mod:`uplift.metrics.definitions`.
+
+    Returns
+    -------
+    dict
+        ``qini_per_capita`` and ``uplift_at_30``, and scikit-uplift's metrics at binary stages.
+    ndarray of float32 [unit, stage]
+        Influences; units in order of first appearance, rows where they do not repeat.
+    """
+    from uplift.metrics import scores
     from uplift.metrics.average import compare
+    from uplift.metrics.influence import clustered, rate_influence
     from uplift.metrics.ranking import Ranking
-    from uplift.metrics.scores import qini_per_capita
 
     comparisons = {arm: compare(test, arm) for arm in effects.treated_arms}
-    found = {}
-    for stage in effects.stages:
-        values = []
+    wanted = tuple(effects.stages if stages is None else stages)
+    influence = np.zeros((test.n_rows, len(wanted)))
+    found: Scores = {}
+    for s, stage in enumerate(wanted):
+        values: dict[str, list[float]] = {}
         for arm, pair in comparisons.items():
-            ranking = Ranking.build(
-                effects.tau(stage, arm)[pair.rows], pair.treated, test.outcome(stage)[pair.rows], pair.weight
-            )
-            values.append(float(qini_per_capita(ranking.cells)))
-        found["qini_per_capita", stage] = float(np.mean(values))
-    return found
+            score, outcome = effects.tau(stage, arm)[pair.rows], test.outcome(stage)[pair.rows].astype(float)
+            ranking = Ranking.build(score, pair.treated, outcome, pair.weight)
+            values.setdefault("qini_per_capita", []).append(float(scores.qini_per_capita(ranking.cells)))
+            values.setdefault("uplift_at_30", []).append(float(scores.uplift_at(ranking.cells, 0.3)))
+            if stage != VALUE_STAGE:
+                plain = ranking if pair.weight is None else Ranking.build(score, pair.treated, outcome)
+                for name, metric in (
+                    ("qini_sklift", scores.qini_sklift),
+                    ("auuc_sklift", scores.auuc_sklift),
+                ):
+                    try:
+                        values.setdefault(name, []).append(float(metric(plain.cells)))
+                    except EvaluationError:  # an arm without outcomes: not defined there
+                        values[name] = [math.nan]
+            influence[pair.rows, s] += rate_influence(ranking).rows / len(comparisons)
+        for name, numbers in values.items():
+            mean = float(np.mean(numbers))
+            if math.isfinite(mean):
+                found[name, stage] = mean
+    units = test.unit_codes if test.units_repeat else None
+    return found, clustered(influence, units).astype(np.float32)

@@ -1,21 +1,28 @@
-"""Tables of a benchmark: mean and spread over seeds, and the paired difference from the base variant."""
+"""Tables of a benchmark: mean and spread over seeds, paired differences from the base, mean ranks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from uplift.bench.measures import MEASURES, Measure
+from uplift.bench.compare import Difference, Ranks, mean_ranks, paired_difference, within_split
+from uplift.bench.data import held_back_ratio
+from uplift.bench.entries import DataEntry
+from uplift.bench.measures import MEASURES, Measure, measure_of
 from uplift.bench.runner import OK, BenchFolder, Record
-from uplift.bench.suite import Suite
+from uplift.bench.suite import Job, Suite
 from uplift.io.atomic import atomic_path, write_text
 
 RESULTS_PARQUET, RESULTS_MD = "results.parquet", "results.md"
+COLUMNS = ("data", "variant", "seed", "measure", "stage", "value", "error")
+WITHIN = "qini_per_capita"
+"""Measure whose differences have a standard error within a split."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,139 @@ class Table:
         return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in self.rows)])  # fmt: skip
 
 
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Everything that is known of a benchmark.
+
+    Attributes
+    ----------
+    suite : Suite
+    jobs : tuple of Job
+        The fits that were wanted.
+    records : tuple of Record
+        One per job.
+    skipped : dict of str to str
+        Data set -> why it was left out.
+    config : dict
+        ``config.json`` of the folder.
+    influence : callable
+        Job -> influences, or None.
+    numbers : DataFrame
+        See :func:`tidy`.
+    """
+
+    suite: Suite
+    jobs: tuple[Job, ...]
+    records: tuple[Record, ...]
+    skipped: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    influence: Callable[[Job], np.ndarray | None] = lambda job: None
+    numbers: pd.DataFrame = field(init=False)
+    _values: dict[tuple[str, str, str, str], pd.Series] = field(init=False, repr=False)
+    _influences: dict[tuple[str, str, int], tuple[np.ndarray | None, list[str]]] = field(
+        init=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        numbers = tidy(self.records)
+        groups = numbers[numbers["error"] == ""].groupby(["data", "variant", "measure", "stage"], sort=False)
+        object.__setattr__(self, "numbers", numbers)
+        object.__setattr__(self, "_values", {key: part.set_index("seed")["value"] for key, part in groups})
+        object.__setattr__(self, "_influences", {})
+
+    @classmethod
+    def of(
+        cls,
+        folder: BenchFolder,
+        suite: Suite,
+        jobs: Sequence[Job],
+        records: Sequence[Record],
+        skipped: dict[str, str] | None = None,
+    ) -> Results:
+        """The results of jobs in a folder."""
+        return cls(suite, tuple(jobs), tuple(records), skipped or {}, folder.config, folder.influence)
+
+    @property
+    def variants(self) -> list[str]:
+        """Names of the variants that were wanted, in the suite's order."""
+        wanted = {job.variant for job in self.jobs}
+        return [variant.name for variant in self.suite.variants if variant.name in wanted]
+
+    @property
+    def data(self) -> list[str]:
+        """Data sets on which a fit went well, in order."""
+        return fitted_data(self.numbers)
+
+    def entry(self, data: str) -> DataEntry:
+        """The data entry of a name."""
+        return self.suite.entry(data)
+
+    def values(self, data: str, variant: str, measure: str, stage: str) -> pd.Series:
+        """Numbers of one cell, by seed."""
+        return self._values.get((data, variant, measure, stage), pd.Series(dtype=float))
+
+    def difference(self, data: str, variant: str, measure: str, stage: str) -> Difference:
+        """A variant less the base."""
+        ours = self.values(data, variant, measure, stage)
+        theirs = self.values(data, self.suite.base, measure, stage)
+        within = (
+            self._within(data, variant, stage, ours.index.intersection(theirs.index))
+            if measure == WITHIN
+            else []
+        )
+        return paired_difference(
+            ours,
+            theirs,
+            ratio=held_back_ratio(self.entry(data)),
+            within=within,
+            less_is_better=measure_of(measure).better == "less",
+        )
+
+    def _within(self, data: str, variant: str, stage: str, seeds: pd.Index) -> list[float]:
+        found = []
+        for seed in seeds:
+            ours, stages = self._influence(data, variant, int(seed))
+            theirs, _ = self._influence(data, self.suite.base, int(seed))
+            errors = within_split(ours, theirs)
+            if errors is not None and stage in stages:
+                found.append(float(errors[stages.index(stage)]))
+        return found
+
+    def _influence(self, data: str, variant: str, seed: int) -> tuple[np.ndarray | None, list[str]]:
+        key = (data, variant, seed)
+        if key not in self._influences:
+            self._influences[key] = (None, [])
+            for job, record in zip(self.jobs, self.records, strict=True):
+                if (job.data["name"], job.variant, job.seed) == key and record["status"] == OK:
+                    self._influences[key] = (self.influence(job), list(record.get("stages", ())))
+        return self._influences[key]
+
+    def judged_by(self, data: str) -> tuple[str, str] | None:
+        """Measure and stage by which a data set ranks: the entry's, else PEHE or Qini at the last scored stage."""
+        judge = self.entry(data).judge
+        if judge is not None:
+            return judge.measure, judge.stage
+        n = self.numbers[(self.numbers["data"] == data) & (self.numbers["error"] == "")]
+        for measure in ("pehe", WITHIN):
+            stages = list(dict.fromkeys(n.loc[n["measure"] == measure, "stage"]))
+            if stages:
+                return measure, stages[-1]
+        return None
+
+    def ranks(self, data: Sequence[str] | None = None) -> Ranks | None:
+        """Mean ranks over data sets and seeds, every data set by the number that it is judged by."""
+        blocks: dict[tuple[str, int], dict[str, float]] = {}
+        for name in self.data if data is None else data:
+            judged = self.judged_by(name)
+            if judged is None:
+                continue
+            sign = -1.0 if measure_of(judged[0]).better == "less" else 1.0
+            for variant in self.variants:
+                for seed, value in self.values(name, variant, *judged).items():
+                    blocks.setdefault((name, int(str(seed))), {})[variant] = sign * float(value)
+        return mean_ranks(blocks, self.variants)
+
+
 def tidy(records: Sequence[Record]) -> pd.DataFrame:
     """One row per number: data, variant, seed, measure, stage, value, error.
 
@@ -52,14 +192,14 @@ def tidy(records: Sequence[Record]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for record in records:
         job = record["job"]
-        key = {"data": job["data"], "variant": job["variant"], "seed": job["seed"]}
+        key = {"data": job["data"]["name"], "variant": job["variant"], "seed": job["seed"]}
         if record["status"] != OK:
             rows.append({**key, "measure": "", "stage": "", "value": math.nan, "error": record["error"]})
             continue
         costs = {"seconds": record["fit_seconds"] + record["predict_seconds"], "peak_mib": record["peak_mib"]}
         scores = [*record["scores"], *({"measure": m, "stage": "", "value": v} for m, v in costs.items())]
         rows.extend({**key, **score, "error": ""} for score in scores)
-    return pd.DataFrame(rows, columns=["data", "variant", "seed", "measure", "stage", "value", "error"])
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def mean_and_spread(values: pd.Series) -> tuple[float, float]:
@@ -67,83 +207,102 @@ def mean_and_spread(values: pd.Series) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1))
 
 
-def paired_difference(values: pd.Series, base: pd.Series) -> tuple[float, float]:
-    """Mean difference over the seeds that both have, and its standard error (NaN for one seed).
-
-    Examples
-    --------
-    >>> paired_difference(pd.Series([1.0, 3.0]), pd.Series([0.0, 0.0]))
-    (2.0, 1.0)
-    """
-    difference = (values - base).dropna()
-    return float(difference.mean()), float(difference.std(ddof=1) / math.sqrt(max(len(difference), 1)))
+def cells(numbers: pd.DataFrame, data: str) -> list[tuple[Measure, str]]:
+    """Measures and stages that were measured on a data set, in the order of the measures."""
+    ours = numbers[(numbers["data"] == data) & (numbers["error"] == "")]
+    return [
+        (measure, stage)
+        for measure in MEASURES
+        for stage in dict.fromkeys(ours.loc[ours["measure"] == measure.id, "stage"])
+    ]
 
 
-def tables(numbers: pd.DataFrame, suite: Suite, data: str, *, headline: bool) -> list[Table]:
+def tables(results: Results, data: str, *, headline: bool) -> list[Table]:
     """Two tables of one data set: levels, and differences from the base (where the base was fitted).
 
     Parameters
     ----------
-    numbers : DataFrame
-        See :func:`tidy`.
-    suite : Suite
-        Gives order and base.
+    results : Results
     data : str
         Which data set.
     headline : bool
         Only the headline measures, or only the others.
     """
+    numbers, base = results.numbers, results.suite.base
     ours = numbers[(numbers["data"] == data) & (numbers["error"] == "")]
-    # One column per number, one row per variant and seed.
-    wide = ours.pivot(index=["variant", "seed"], columns=["measure", "stage"], values="value")
-    columns = [
-        (measure, stage)
-        for measure in MEASURES
-        if measure.headline == headline
-        for stage in dict.fromkeys(ours.loc[ours["measure"] == measure.id, "stage"])
-    ]
-    fitted = [variant.name for variant in suite.variants if variant.name in set(ours["variant"])]
+    columns = [(measure, stage) for measure, stage in cells(numbers, data) if measure.headline == headline]
+    there = set(ours["variant"])
+    fitted = [name for name in results.variants if name in there]
     heads = ["variant", *(f"{measure.title} {stage}".strip() for measure, stage in columns), "seeds"]
 
     def row(name: str) -> list[str]:
-        here = wide.loc[name]
-        cells = (_cell(measure, *mean_and_spread(here[measure.id, stage])) for measure, stage in columns)
-        return [name, *cells, str(len(here))]
+        found = [mean_and_spread(results.values(data, name, m.id, stage)) for m, stage in columns]
+        shown = [_cell(m, *pair) for (m, _), pair in zip(columns, found, strict=True)]
+        return [name, *shown, str(ours[ours["variant"] == name]["seed"].nunique())]
 
     def change(name: str) -> list[str]:
-        here, base = wide.loc[name], wide.loc[suite.base]
-        pairs = (
-            paired_difference(here[measure.id, stage], base[measure.id, stage]) for measure, stage in columns
-        )
-        cells = (_cell(measure, *pair, sign="+") for (measure, _), pair in zip(columns, pairs, strict=True))
-        return [name, *cells, str(len(here.index.intersection(base.index)))]
+        found = [results.difference(data, name, m.id, stage) for m, stage in columns]
+        shown = [_cell(m, one.value, one.se, sign="+") for (m, _), one in zip(columns, found, strict=True)]
+        return [name, *shown, str(max((one.seeds for one in found), default=0))]
 
-    found = [Table(f"{data}: mean (standard deviation over seeds)", heads, [row(name) for name in fitted])]
-    if suite.base in fitted and len(fitted) > 1:
-        title = f"{data}: difference from {suite.base} (standard error, paired by seed)"
-        found.append(Table(title, heads, [change(name) for name in fitted if name != suite.base]))
-    return found
+    made = [Table(f"{data}: mean (standard deviation over seeds)", heads, [row(name) for name in fitted])]
+    if base in there and len(fitted) > 1:
+        title = f"{data}: difference from {base} (standard error, paired by seed)"
+        made.append(Table(title, heads, [change(name) for name in fitted if name != base]))
+    return made
 
 
-def write_results(folder: BenchFolder, suite: Suite, numbers: pd.DataFrame, *, rows: int) -> list[Path]:
+def rank_table(results: Results) -> Table | None:
+    """Mean ranks with their intervals, best first."""
+    ranks = results.ranks()
+    if ranks is None:
+        return None
+    rows = [
+        [
+            name,
+            f"{ranks.mean[name]:.2f}",
+            f"{ranks.low[name]:.2f} to {ranks.high[name]:.2f}",
+            str(ranks.failed[name]),
+        ]
+        for name in sorted(ranks.mean, key=lambda name: ranks.mean[name])
+    ]
+    title = f"Mean rank over {ranks.blocks} data sets x seeds; critical difference {ranks.critical:.2f} (Nemenyi, 5 %)"
+    return Table(title, ["variant", "mean rank", "95 % interval", "failed"], rows)
+
+
+def write_results(folder: BenchFolder, results: Results) -> list[Path]:
     """Write ``results.parquet`` and ``results.md``."""
     with atomic_path(folder.path / RESULTS_PARQUET) as temporary:
-        numbers.to_parquet(temporary, index=False)
-    directions = {word: ", ".join(m.title for m in MEASURES if m.better == word) for word in ("less", "more")}
+        results.numbers.to_parquet(temporary, index=False)
+    suite = results.suite
+    rows = ", ".join(
+        f"{name} {entry['rows']:,}" if entry.get("rows") else name
+        for name, entry in {job.data["name"]: job.data for job in results.jobs}.items()
+    )
+    shown_measures = set(results.numbers["measure"])
     parts = [
         f"# {suite.title}",
-        f"`uplift bench {suite.name}`, {rows:,} training rows. Less is better: {directions['less']}. More is better: {directions['more']}. "
-        f"All are per assigned customer and means over arms; test rows are fresh. Qini share: true Qini of the ranking by predicted "
-        f"uplift over that of the ranking by true uplift. Plan share: true value of a plan that really costs the budget, over the "
-        f"oracle's. Plan cost: true cost of the plan before its budget is corrected for that, over the budget.",
+        f"`uplift bench {suite.name}`; training rows: {rows}. All numbers are per assigned unit and means over arms.",
+        "\n".join(
+            f"- {m.title} ({m.better or 'neither'} is better): {m.words}."
+            for m in MEASURES
+            if m.id in shown_measures
+        ),
     ]
-    for data in fitted_data(numbers):
+    ranked = rank_table(results)
+    parts += [ranked.markdown()] if ranked is not None else []
+    for data in results.data:
         for headline in (True, False):
-            parts.extend(table.markdown() for table in tables(numbers, suite, data, headline=headline))
-    failures = failed(numbers)
+            parts.extend(table.markdown() for table in tables(results, data, headline=headline))
+    failures = failed(results.numbers)
     if failures:
         parts.append("### Failed fits\n\n" + "\n".join(f"- {line}" for line in failures))
-    shown = set(numbers["variant"])
+    if results.skipped:
+        parts.append(
+            "### Skipped data sets\n\n"
+            + "\n".join(f"- {name}: {why}" for name, why in results.skipped.items())
+        )
+    shown = set(results.variants)
     titles = "\n".join(f"- `{one.name}`: {one.title}" for one in suite.variants if one.name in shown)
     return [
         folder.path / RESULTS_PARQUET,
@@ -162,8 +321,23 @@ def failed(numbers: pd.DataFrame) -> list[str]:
     return [f"{row.variant}, {row.data}, seed {row.seed}: {row.error}" for row in broken.itertuples()]
 
 
-def _cell(measure: Measure, value: float, spread: float, *, sign: str = "") -> str:
-    def number(x: float, sign: str = "") -> str:
-        return "-" if math.isnan(x) else f"{x * measure.scale:{sign},.{measure.digits}f}"
+def shown(measure: Measure, value: float, *, sign: str = "") -> str:
+    """A number in the unit and with the decimals of its measure; large ones with fewer.
 
-    return f"{number(value, sign)} ({number(spread)})"
+    Examples
+    --------
+    >>> shown(measure_of("pehe"), 0.12345), shown(measure_of("pehe"), 1234.5), shown(measure_of("pehe"), float("nan"))
+    ('0.1235', '1,234', '-')
+    """
+    if math.isnan(value):
+        return "-"
+    scaled = value * measure.scale
+    size = abs(scaled)
+    digits = min(
+        measure.digits, 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else measure.digits
+    )
+    return f"{scaled:{sign},.{digits}f}"
+
+
+def _cell(measure: Measure, value: float, spread: float, *, sign: str = "") -> str:
+    return f"{shown(measure, value, sign=sign)} ({shown(measure, spread)})"

@@ -101,17 +101,30 @@ def _weighting(before: np.ndarray, after: np.ndarray, weighting: Weighting) -> t
     return (entropy(after) - entropy(before)) / (after - before), -1.0 / middle
 
 
+def clustered(influence: np.ndarray, cluster: np.ndarray | None) -> np.ndarray:
+    """Influences [row, ...] added up within clusters (dense codes [row]); as they are without clusters."""
+    if cluster is None:
+        return influence
+    found = np.zeros((int(cluster.max(initial=-1)) + 1, *influence.shape[1:]))
+    np.add.at(found, cluster, influence)
+    return found
+
+
 def standard_error(influence: np.ndarray, cluster: np.ndarray | None = None) -> float:
-    """Standard error from influences [row]; those of a cluster (dense codes [row]) are added up first."""
-    parts = influence if cluster is None else np.bincount(cluster, influence)
-    return float(np.sqrt(np.sum(np.square(parts))))
+    """Standard error from influences [row]; those of a cluster (dense codes [row]) are added up first.
+
+    Examples
+    --------
+    >>> standard_error(np.array([0.3, -0.4]))
+    0.5
+    """
+    return float(np.sqrt(np.sum(np.square(clustered(influence, cluster), dtype=np.float64))))
 
 
 def covariance(influences: np.ndarray, cluster: np.ndarray | None = None) -> np.ndarray:
     """Covariance [model, model] of metrics measured on the same rows, from influences [model, row]."""
-    if cluster is not None:
-        influences = np.stack([np.bincount(cluster, row) for row in influences])
-    return influences @ influences.T
+    parts = clustered(influences.T, cluster)
+    return parts.T @ parts
 
 
 def placebo_error(ranking: Ranking) -> float:

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 import uplift
 from uplift.allocation import Allocation
 from uplift.campaign import Campaign
@@ -18,6 +16,7 @@ from uplift.metrics.evaluation import Evaluation
 from uplift.reporting import facts, next_steps, pictures, plan_facts, reproduce
 from uplift.reporting.decision import decision
 from uplift.reporting.embed import script_json
+from uplift.reporting.markup import environment, source
 from uplift.reporting.measured import measured
 from uplift.reporting.names import Names
 from uplift.reporting.numbers import MONEY, exact, percent, whole
@@ -29,7 +28,6 @@ from uplift.reporting.trained import trained_models
 from uplift.reporting.verdict import on_rows, verdict
 
 FILE_NAME = "report.html"
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 def report(
@@ -102,11 +100,11 @@ def render(
     """The page of :func:`report` as text."""
     _same_campaign(campaign, evaluation, plan)
     entries = check_list(checks)
-    shown = _environment().get_template("report.html.j2")
+    shown = environment().get_template("report.html.j2")
     return shown.render(
         **_content(campaign, evaluation, plan, entries, run or {}, title),
-        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
-        script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
+        style=source("report.css"),
+        script=source("report.js"),
         plotly=_plotly_script(),
     )
 
@@ -247,16 +245,6 @@ def _same_campaign(campaign: Campaign, evaluation: Evaluation, plan: Allocation 
         raise UpliftError(
             f"the plan has arms {', '.join(plan.arms)}, the campaign {', '.join(campaign.arm_names)}; pass the campaign that was planned for."
         )
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _plotly_script() -> str:
