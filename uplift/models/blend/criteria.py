@@ -9,7 +9,7 @@ import numpy as np
 
 from uplift.arms import VALUE_STAGE
 from uplift.models.blend.simplex import least_squares, most_likely
-from uplift.models.row_weights import received_propensity
+from uplift.models.pseudo_outcomes import doubly_robust, inverse_propensity
 
 if TYPE_CHECKING:
     from uplift.campaign import Campaign
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 Criterion = Literal["likelihood", "dr"]
 Rule = Literal["cautious", "best", "equal"]
 
-_CLIP = 10.0  # largest stabilised inverse propensity
 _EDGE = 1e-6  # rates are kept so far from 0 and 1 in the log loss
 
 
@@ -49,11 +48,7 @@ def choose_weights(
 
     ``"likelihood"`` judges the outcome that the mixture predicts for the arm received: log loss in the entire space,
     squared error for the value. ``"dr"`` judges the uplift of every arm against the doubly robust pseudo-outcome
-
-        phi_k = mu_k - mu_0 + 1{a = k} (y - mu_k) / e_k - 1{a = 0} (y - mu_0) / e_0,
-
-    with `mu` of equal weights: its mean given the features is the uplift, so that its squared distance to a
-    prediction is the squared error of the uplift plus what no prediction can change.
+    (:func:`uplift.models.pseudo_outcomes.doubly_robust`) with `mu` of equal weights.
 
     Parameters
     ----------
@@ -87,15 +82,6 @@ Losses = tuple[np.ndarray, np.ndarray]
 """Loss of every row [row] with equal weights and with the best ones."""
 
 
-def _inverse_propensity(held: Campaign) -> np.ndarray:
-    """1 / probability of the arm received [row], clipped."""
-    received = received_propensity(held)
-    mass = np.bincount(held.arm_codes, held.weights, len(held.arms))
-    share = mass / mass.sum()
-    inverse = 1.0 / share[held.arm_codes]
-    return inverse if received is None else np.minimum(1.0 / received, _CLIP * inverse)
-
-
 def _by_outcome(
     held: Campaign, parts: list[Effects], stage: int, mass: np.ndarray, equal: np.ndarray
 ) -> tuple[np.ndarray, Losses]:
@@ -104,7 +90,7 @@ def _by_outcome(
     outcome = held.outcomes[:, stage].astype(np.float64)
     # So weighted, the rows of every arm stand for all customers.
     share = np.bincount(arms, mass, len(held.arms)) / mass.sum()
-    weight = mass * share[arms] * _inverse_propensity(held)
+    weight = mass * share[arms] * inverse_propensity(held)
     if held.stages[stage] == VALUE_STAGE:
         best = least_squares((mu * weight[:, None]).T @ mu, (weight * outcome) @ mu)
         return best, (np.square(outcome - mu @ equal), np.square(outcome - mu @ best))
@@ -116,17 +102,13 @@ def _by_outcome(
 def _by_uplift(
     held: Campaign, parts: list[Effects], stage: int, mass: np.ndarray, equal: np.ndarray
 ) -> tuple[np.ndarray, Losses]:
-    arms, rows = held.arm_codes.astype(np.int64), np.arange(len(held))
     mu = np.stack([part.mu_all[:, :, stage] for part in parts]).mean(axis=0, dtype=np.float64)
-    residual = (held.outcomes[:, stage] - mu[rows, arms]) * _inverse_propensity(held)
     gram, cross = np.zeros((len(parts), len(parts))), np.zeros(len(parts))
-    pseudo_outcomes, uplifts = [], []
-    for arm in range(1, len(held.arms)):
-        pseudo = mu[:, arm] - mu[:, 0] + residual * ((arms == arm).astype(np.float64) - (arms == 0))
+    pseudo_outcomes, uplifts = list(doubly_robust(held, mu, stage=stage).T), []
+    for arm, pseudo in enumerate(pseudo_outcomes, start=1):
         tau = np.column_stack([part.tau_all[:, arm, stage] for part in parts]).astype(np.float64)
         gram += (tau * mass[:, None]).T @ tau
         cross += (mass * pseudo) @ tau
-        pseudo_outcomes.append(pseudo)
         uplifts.append(tau)
     best = least_squares(gram, cross)
     losses = [
