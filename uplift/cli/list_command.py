@@ -22,7 +22,8 @@ FAMILIES = {
 
 _FACTS = ("arms", "stages", "value", "propensity", "intervals", "gpu", "cost", "source")
 _TITLES = {"gpu": "GPU", "source": "paper"}
-_WIDTHS = {"arms": 15, "stages": 15, "value": 15, "propensity": 10, "intervals": 9, "cost": 11, "source": 17}
+_FIXED = {"propensity": 10, "intervals": 12, "gpu": 3}
+_SHARES = {"arms": 15, "stages": 15, "value": 15, "cost": 13, "source": 19}
 
 
 def register(app: typer.Typer) -> None:
@@ -82,14 +83,21 @@ def _table(cards: list[ModelCard]) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False, expand=True)
+    drawn = Table(
+        box=SIMPLE_HEAD,
+        header_style="bold",
+        show_edge=False,
+        pad_edge=False,
+        expand=True,
+        padding=(0, 1, 0, 0),
+    )
     drawn.add_column("name", min_width=27, ratio=28, overflow="fold")
     for fact in _FACTS:
-        if fact == "gpu":
-            drawn.add_column("GPU", width=3)
+        title = _TITLES.get(fact, fact)
+        if fact in _FIXED:
+            drawn.add_column(title, width=_FIXED[fact], overflow="fold")
         else:
-            least = 10 if fact == "propensity" else None
-            drawn.add_column(_TITLES.get(fact, fact), ratio=_WIDTHS[fact], min_width=least, overflow="fold")
+            drawn.add_column(title, ratio=_SHARES[fact], overflow="fold")
     for card in cards:
         what = Text.assemble((card.name, "bold"), "\n", (card.title, "dim"))
         drawn.add_row(what, *(Text(_short(card, fact)) for fact in _FACTS))

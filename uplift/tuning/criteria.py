@@ -117,7 +117,7 @@ class Decision:
     margin : float
         Money per unit of the outcome.
     budget_per_customer : float or None
-        Money per customer; None for no limit.
+        Money per customer; None for no limit: then only what is worth its cost is sent.
     """
 
     costs: Mapping[str, CostRule]
@@ -129,8 +129,9 @@ class PolicyJudge(Judge):
     """Money per customer that the plan implied by the effects brings, by the randomised held-out rows.
 
     The plan is that of :func:`uplift.allocation.allocate` for the held-out rows: the highest predicted value within the
-    budget. Its worth is estimated as by :func:`uplift.metrics.policy_value.policy_value`, which looks at outcomes and
-    not at predictions, less what it really costs: a model that underrates redemption pays for it.
+    budget; without a budget every arm must be worth its cost (``min_roi=1``), which is the highest predicted profit. Its
+    worth is estimated as by :func:`uplift.metrics.policy_value.policy_value`, which looks at outcomes and not at
+    predictions, less what it really costs: a model that underrates redemption pays for it.
     """
 
     higher_is_better = True
@@ -147,9 +148,10 @@ class PolicyJudge(Judge):
         cost = np.empty_like(value)
         for column, arm in enumerate(arms):
             cost[:, column] = expected_cost(effects, arm, self.decision.costs[arm])
-        per_customer = self.decision.budget_per_customer
-        budget = None if per_customer is None else per_customer * n
-        return allocate_arrays(value, cost, budget=budget, arms=arms, control=effects.control).arm_codes
+        limit: dict[str, float | None] = {"budget": None, "min_roi": 1.0}
+        if self.decision.budget_per_customer is not None:
+            limit = {"budget": self.decision.budget_per_customer * n}
+        return allocate_arrays(value, cost, arms=arms, control=effects.control, **limit).arm_codes  # type: ignore[arg-type]
 
     def score(self, effects: Effects) -> Score:
         return self.worth(self.plan(effects))
