@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from uplift.models.cards import ModelCard
 
-WIDE = 120
+WIDE = 132
 """From this width on there is room for one table with a column per property."""
 
 FAMILIES = {
@@ -83,6 +83,8 @@ def _table(cards: list[ModelCard]) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
+    from uplift.models.registry import MODEL_NAMES
+
     drawn = Table(
         box=SIMPLE_HEAD,
         header_style="bold",
@@ -91,7 +93,7 @@ def _table(cards: list[ModelCard]) -> list[RenderableType]:
         expand=True,
         padding=(0, 1, 0, 0),
     )
-    drawn.add_column("name", min_width=27, ratio=28, overflow="fold")
+    drawn.add_column("name", width=max(map(len, MODEL_NAMES)), overflow="fold")
     for fact in _FACTS:
         title = _TITLES.get(fact, fact)
         if fact in _FIXED:

@@ -124,7 +124,9 @@ def _conclude(result: TuningResult) -> None:
         (trial for trial in result.trials if trial.ok),
         key=lambda trial: (-result.difference(trial, result.best)[0], trial.number),
     )
-    shown = dict.fromkeys([*([result.default] if result.default.ok else []), *good[:BEST_SHOWN]])
+    shown = good[:BEST_SHOWN]
+    if result.default.ok and result.default not in shown:
+        shown = [result.default, *shown]
     rows = []
     for trial in shown:
         gain, error = result.difference(trial, result.default)

@@ -161,26 +161,30 @@ class TuningResult:
     def chance(self) -> float:
         """How often luck alone would make the best trial look so much better than the start.
 
-        The best of many settings looks better than it is, because it was picked for that. White's reality check: draw
-        the gains of all trials from their joint distribution, were no trial better than the start (multiplier bootstrap
-        on the jackknife replicates), and see how often the largest exceeds the one that was found. NaN where the start failed.
+        The best of many settings looks better than it is, because it was picked for that. So draw the gains of all
+        trials, in standard errors, from their joint distribution were no trial better than the start (multiplier bootstrap
+        on the jackknife replicates), and see how often the largest exceeds that of the best trial. NaN where the start failed.
 
         References
         ----------
-        White, A reality check for data snooping, Econometrica 2000.
+        White, A reality check for data snooping, Econometrica 2000; in standard errors, Hansen, A test for superior
+        predictive ability, JBES 2005.
         """
-        gain, _ = self.gain
+        gain, error = self.gain
         good = [trial for trial in self.trials if trial.ok and trial.number]
         if not np.isfinite(gain) or not good:
             return float("nan")
-        if self.best is self.default:
+        if self.best is self.default or gain <= 0:
             return 1.0
         spread = np.array([trial.replicates for trial in good]) - np.array(self.default.replicates)
         spread -= spread.mean(axis=1, keepdims=True)
         groups = spread.shape[1]
+        errors = np.sqrt((groups - 1) / groups * np.square(spread).sum(axis=1, keepdims=True))
+        # A setting whose effects are those of the start cannot win by luck.
+        units = np.divide(spread, errors, out=np.zeros_like(spread), where=errors > 0)
         rng = np.random.default_rng(0)  # a quantile of a known distribution: the draws need no other seed
-        draws = np.sqrt((groups - 1) / groups) * rng.standard_normal((_DRAWS, groups)) @ spread.T
-        return float((draws.max(axis=1) >= gain).mean())
+        draws = np.sqrt((groups - 1) / groups) * rng.standard_normal((_DRAWS, groups)) @ units.T
+        return float((draws.max(axis=1) * error >= gain).mean())
 
     @property
     def within_noise(self) -> bool:

@@ -186,6 +186,8 @@ def _search(
     tell: Callable[[], Any],
 ) -> None:
     begun, done = time.monotonic(), 0
+    if limit is None or len(study.trials) < limit:
+        objective.prepare()
     while limit is None or len(study.trials) < limit:
         elapsed = time.monotonic() - begun
         typical = elapsed / done if done else 0.0
