@@ -120,6 +120,15 @@ class DecideSection(_Section):
 class CampaignFile(_Section):
     """A whole ``campaign.toml``.
 
+    Attributes
+    ----------
+    models : dict of str to dict
+        ``[models]``: parameters of every model.
+    tune : dict of str to dict
+        ``[tune.MODEL]``: what ``uplift tune`` searches in place of the default ranges, for example
+        ``num_leaves = { low = 4, high = 64, log = true }``, a list of choices, or one value
+        (:func:`uplift.tuning.space.search_space`).
+
     Examples
     --------
     >>> text = '''

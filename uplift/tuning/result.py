@@ -248,7 +248,13 @@ class TuningResult:
             f"# Trial {self.best.number} of {len(self.trials)}: {self.verdict}",
             f"# In place of the entry for {self.model} under [models], or: uplift fit ... --params best.toml",
             f"[models.{toml_key(self.model)}]",
-            *(f"{toml_key(name)} = {toml_value(value)}" for name, value in self.best.params.items()),
+            *(
+                # TOML has no word for None.
+                f"{toml_key(name)} = {toml_value(value)}"
+                if value is not None
+                else f"# {name} is None, which only Python can say"
+                for name, value in self.best.params.items()
+            ),
         ]
         return "\n".join(lines) + "\n"
 
