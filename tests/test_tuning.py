@@ -260,7 +260,8 @@ def test_the_folder_holds_json_lines_and_no_pickle(train, tmp_path):
         *(t.params["n_estimators"] for t in found.trials[1:]),
     ]
     tables = tomllib.loads((tmp_path / "t" / BEST).read_text())["models"]
-    assert tables == {"lightgbm_s": found.best_params}
+    assert tables == {"lightgbm_s": found.chosen.params}
+    assert found.chosen in (found.best, found.default)
     assert {**found.best_model().get_params(), **found.best_params} == found.best_model().get_params()
 
 
@@ -468,3 +469,6 @@ def test_params_of_a_file_without_models_are_refused(command):
     code, _, err = command("fit", "campaign.toml", "-m", "lightgbm_s", "--params", "empty.toml", "--out", "m")
     assert code == 2
     assert "has no table [models.NAME]" in " ".join(err.split())
+    code, _, err = command("run", "campaign.toml", "--params", "none.toml", "--out", "r")
+    assert code == 2
+    assert "there is no file 'none.toml'" in " ".join(err.split())

@@ -196,7 +196,15 @@ def _result(gains: np.ndarray) -> TuningResult:
             )
         )  # fmt: skip
     return TuningResult(
-        {"model": "lightgbm_s", "criterion": "qini", "stage": "buy", "random_state": 0}, tuple(trials)
+        {
+            "model": "lightgbm_s",
+            "criterion": "qini",
+            "stage": "buy",
+            "random_state": 0,
+            "rows": 1_000,
+            "folds": 2,
+        },
+        tuple(trials),
     )
 
 
@@ -204,6 +212,8 @@ def test_the_best_of_many_useless_settings_is_called_better_no_more_often_than_p
     """Whereas one standard error, or two, without regard to the number of trials would be passed most of the time."""
     rng = np.random.default_rng(1)
     useless = [_result(rng.normal(size=(20, 1_000))) for _ in range(200)]
+    assert all(found.chosen is (found.default if found.within_noise else found.best) for found in useless)
+    assert "these are the parameters of the start" in next(f for f in useless if f.within_noise).to_toml()
     assert 0.01 <= np.mean([found.chance <= 0.05 for found in useless]) <= 0.11
     assert np.mean([found.chance <= 0.5 for found in useless]) == pytest.approx(0.5, abs=0.12)
     assert np.mean([found.within_noise for found in useless]) > 0.89
@@ -218,6 +228,8 @@ def test_a_real_gain_is_told_from_luck():
     assert found.best.number == 8
     assert not found.within_noise
     assert found.chance < 0.01
+    assert found.chosen is found.best
+    assert "So these are" not in found.to_toml()
     assert "less than 0.1 %" in found.verdict
 
 

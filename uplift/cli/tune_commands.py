@@ -81,7 +81,8 @@ def tune(
 ) -> None:
     """Search the parameters of a model on the training part; the test part of \\[split] is never looked at.
 
-    Interrupted, the same command goes on. The result, best.toml, is a \\[models] table for the campaign file.
+    Interrupted, the same command goes on. The result, best.toml, is a \\[models] table for the campaign file: the best
+    trial where its gain is more than luck, else the start.
 
     Example: [bold]uplift tune campaign.toml --model lightgbm_chain --trials 40 --out reports/tune[/bold]
 
@@ -144,6 +145,9 @@ def _conclude(result: TuningResult) -> None:
     )
     say("")
     say(f"best: {result.verdict}")
+    if result.chosen is not result.best:
+        hint = "" if result.description["criterion"] == "dr" else " or --criterion dr, which is less noisy,"
+        say(f"      best.toml keeps the start; more rows, --folds 5{hint} may tell them apart.")
     quick = result.quickest
     if quick.seconds < 0.5 * result.best.seconds:
         say(

@@ -126,6 +126,15 @@ class TuningResult:
         return min(good, key=lambda trial: (-self._gain_of(trial.value or 0.0), trial.number))
 
     @property
+    def chosen(self) -> Trial:
+        """The best trial where its gain is more than luck, else the start: what ``best.toml`` holds.
+
+        Taking the best anyhow is not harmless: with a noisy criterion it takes the luckiest, which is often worse than
+        the start (``benchmarks/bench_tuning.py``).
+        """
+        return self.default if self.default.ok and self.within_noise else self.best
+
+    @property
     def best_params(self) -> dict[str, Any]:
         """Constructor parameters of the best trial; those that are not named keep their defaults."""
         return dict(self.best.params)
@@ -238,14 +247,20 @@ class TuningResult:
         return frame
 
     def to_toml(self) -> str:
-        """The best parameters as a ``[models.NAME]`` table of a campaign file, with a comment on where they come from."""
+        """The parameters of :attr:`chosen` as a ``[models.NAME]`` table of a campaign file, with a comment on where they come from."""
         how = self.description
         rows = f"{how['rows']:,} training rows, " + (
             f"{how['folds']} folds" if how["folds"] else f"{how['validation']:.0%} of the units held out"
         )
         lines = [
-            f"# {self.title}: {self.best.value:.6g} (standard error {self.best.se:.2g}), {rows}.",
+            f"# {self.title}: best {self.best.value:.6g} (standard error {self.best.se:.2g}), {rows}.",
             f"# Trial {self.best.number} of {len(self.trials)}: {self.verdict}",
+        ]
+        if self.chosen is not self.best:
+            lines.append(
+                f"# So these are the parameters of the start; trial {self.best.number} had {json.dumps(self.best.params)}."
+            )
+        lines += [
             f"# In place of the entry for {self.model} under [models], or: uplift fit ... --params best.toml",
             f"[models.{toml_key(self.model)}]",
             *(
@@ -253,7 +268,7 @@ class TuningResult:
                 f"{toml_key(name)} = {toml_value(value)}"
                 if value is not None
                 else f"# {name} is None, which only Python can say"
-                for name, value in self.best.params.items()
+                for name, value in self.chosen.params.items()
             ),
         ]
         return "\n".join(lines) + "\n"

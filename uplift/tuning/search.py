@@ -200,11 +200,13 @@ def _search(
         done += 1
         if any(trial.ok for trial in study.trials):
             tell()
-        elif len(study.trials) >= min(HOPELESS, limit or HOPELESS):
-            raise UpliftError(
-                f"none of {len(study.trials)} trials went well; the first, with the parameters as they stand, failed: "
-                f"{study.trials[0].error}"
-            )
+        elif len(study.trials) >= HOPELESS:
+            break
+    if not any(trial.ok for trial in study.trials):
+        raise UpliftError(
+            f"none of {len(study.trials)} trials went well; the first, with the parameters as they stand, failed: "
+            f"{study.trials[0].error}"
+        )
 
 
 def _try(
@@ -229,13 +231,11 @@ def _try(
             # A trial may run out of memory or find a fault in a peer: the search goes on without it.
             named = "" if isinstance(problem, UpliftError) else f"{type(problem).__name__}: "
             score, error = None, f"{named}{first_line(problem)}"
-    notes += [
-        text
-        for text in dict.fromkeys(
-            str(one.message) for one in caught if issubclass(one.category, ModelWarning)
-        )
-        if text not in notes
-    ]
+    for one in caught:
+        if not issubclass(one.category, ModelWarning):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+        elif str(one.message) not in notes:
+            notes.append(str(one.message))
     seconds = round(time.perf_counter() - begun, 3)
     if score is None or error is not None:
         return Trial(number=number, params=params, tuned=tuned, seconds=seconds, error=error)
