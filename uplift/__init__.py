@@ -41,6 +41,7 @@ _PUBLIC = {
     "report": "uplift.reporting",
     "run": "uplift.pipeline",
     "simulate": "uplift.simulation",
+    "tune": "uplift.tuning",
 }
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "report",
     "run",
     "simulate",
+    "tune",
 ]
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
     from uplift.pipeline import run
     from uplift.reporting import report
     from uplift.simulation import simulate
+    from uplift.tuning import tune
 
 
 def __getattr__(name: str) -> Any:

@@ -120,6 +120,15 @@ class DecideSection(_Section):
 class CampaignFile(_Section):
     """A whole ``campaign.toml``.
 
+    Attributes
+    ----------
+    models : dict of str to dict
+        ``[models]``: parameters of every model.
+    tune : dict of str to dict
+        ``[tune.MODEL]``: what ``uplift tune`` searches in place of the default ranges, for example
+        ``num_leaves = { low = 4, high = 64, log = true }``, a list of choices, or one value
+        (:func:`uplift.tuning.space.search_space`).
+
     Examples
     --------
     >>> text = '''
@@ -138,6 +147,7 @@ class CampaignFile(_Section):
     split: SplitSection = SplitSection()
     models: dict[str, dict[str, Any]] = {}
     decide: DecideSection | None = None
+    tune: dict[str, dict[str, Any]] = {}
     _folder: Path = PrivateAttr(default=Path())
 
     @classmethod
@@ -150,23 +160,14 @@ class CampaignFile(_Section):
             There is no such file, it is not TOML, or a key is unknown or of the wrong type.
         """
         path = Path(path).expanduser()
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise CampaignError(f"there is no campaign file {str(path)!r}; check the path.") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise CampaignError(f"the campaign file {str(path)!r} cannot be read ({error}).") from error
-        return cls.parse(text, folder=path.parent, source=str(path))
+        return cls.parse(_text(path, "campaign file"), folder=path.parent, source=str(path))
 
     @classmethod
     def parse(
         cls, text: str, *, folder: str | os.PathLike[str] = ".", source: str = "the campaign file"
     ) -> CampaignFile:
         """Validate the text of a campaign file; data paths are relative to `folder`."""
-        try:
-            content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise CampaignError(f"{source} is not valid TOML: {error}.") from error
+        content = _toml(text, source)
         try:
             parsed = cls.model_validate(content)
         except ValidationError as error:
@@ -218,6 +219,21 @@ class CampaignFile(_Section):
         source = self.resolve(section.data)
         return CampaignStream.from_parquet(source, block_rows=block_rows or BLOCK_ROWS, arms=arms, **roles)
 
+    def with_params(self, path: str | os.PathLike[str]) -> CampaignFile:
+        """The same with the ``[models]`` of another file, such as ``best.toml`` of ``uplift tune``, in place of its own.
+
+        Models that the other file does not name stay as they are, the default ones included where this file names none.
+
+        Raises
+        ------
+        CampaignError
+            The file cannot be read, or has no ``[models]``.
+        """
+        from uplift.models.registry import DEFAULT_MODELS
+
+        models = self.models or {name: {} for name in DEFAULT_MODELS}
+        return self.model_copy(update={"models": {**models, **read_tables(path, "models")}})
+
     def resolve(self, source: str | list[str]) -> str | list[str]:
         """Paths as seen from the campaign file's folder."""
         if isinstance(source, list):
@@ -256,6 +272,40 @@ class CampaignFile(_Section):
             if database.startswith(prefix) and rest and not rest.startswith("/"):
                 return prefix + str((self._folder / rest).resolve())
         return database
+
+
+def read_tables(path: str | os.PathLike[str], section: str) -> dict[str, dict[str, Any]]:
+    """The tables of one section of a TOML file, by name: ``[models]`` of a tuning result, for example.
+
+    Raises
+    ------
+    CampaignError
+        The file cannot be read, is not TOML, or has no such section of tables.
+    """
+    path = Path(path).expanduser()
+    content = _toml(_text(path, "file"), str(path)).get(section)
+    if not isinstance(content, dict) or not content:
+        raise CampaignError(f"{path} has no table [{section}.NAME]; give a file that has one.")
+    for name, entries in content.items():
+        if not isinstance(entries, dict):
+            raise CampaignError(f"{path}: [{section}] {name} is {entries!r}, not a table of parameters.")
+    return content
+
+
+def _text(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise CampaignError(f"there is no {what} {str(path)!r}; check the path.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CampaignError(f"the {what} {str(path)!r} cannot be read ({error}).") from error
+
+
+def _toml(text: str, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CampaignError(f"{source} is not valid TOML: {error}.") from error
 
 
 def write_campaign_folder(

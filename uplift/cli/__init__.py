@@ -6,7 +6,15 @@ import sys
 
 import typer
 
-from uplift.cli import bench_commands, data_commands, decision_commands, model_commands, run_commands
+from uplift.cli import (
+    bench_commands,
+    data_commands,
+    decision_commands,
+    list_command,
+    model_commands,
+    run_commands,
+    tune_commands,
+)
 from uplift.cli.console import complain
 from uplift.errors import UpliftError
 
@@ -20,7 +28,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (run_commands, model_commands, decision_commands, data_commands, bench_commands):
+for room in (
+    run_commands,
+    model_commands,
+    tune_commands,
+    list_command,
+    decision_commands,
+    data_commands,
+    bench_commands,
+):
     room.register(app)
 
 

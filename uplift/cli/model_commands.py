@@ -1,4 +1,4 @@
-"""``uplift fit``, ``uplift predict``, ``uplift export-model``, ``uplift evaluate`` and ``uplift models``."""
+"""``uplift fit``, ``uplift predict``, ``uplift export-model`` and ``uplift evaluate``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from uplift.cli.options import (
     CampaignPath,
     CheckpointFolder,
     Overwrite,
+    ParamsFile,
     Seed,
     Stream,
     parse_params,
@@ -25,7 +26,6 @@ def register(app: typer.Typer) -> None:
     app.command("predict")(predict)
     app.command("export-model")(export_model)
     app.command("evaluate")(evaluate)
-    app.command("models")(models)
 
 
 def fit(
@@ -38,6 +38,7 @@ def fit(
         list[str] | None,
         typer.Option("--param", "-p", help="NAME=VALUE; overrides the campaign file.", show_default=False),
     ] = None,
+    params: ParamsFile = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Fit on all rows; default: without the test part of \\[split].")
     ] = False,
@@ -61,10 +62,12 @@ def fit(
 
     check_output_folder(out, overwrite=overwrite)
     config = CampaignFile.read(campaign)
+    if params is not None:
+        config = config.with_params(params)
     seed = config.split.seed if seed is None else seed
-    params = {**config.models.get(model, {}), **parse_params(param)}
-    chosen = make_model(model, **params)
-    if "random_state" in chosen.parameter_names() and "random_state" not in params:
+    chosen_params = {**config.models.get(model, {}), **parse_params(param)}
+    chosen = make_model(model, **chosen_params)
+    if "random_state" in chosen.parameter_names() and "random_state" not in chosen_params:
         chosen.set_params(random_state=seed)
     with steps() as progress:
         progress.start("read the campaign")
@@ -233,42 +236,8 @@ def evaluate(
         write_json(out, evaluation.to_metrics())
 
 
-def models(
-    name: Annotated[str | None, typer.Argument(help="Show only this model.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
-) -> None:
-    """List every model with what it supports.
-
-    Example: [bold]uplift models[/bold] or [bold]uplift models ecup[/bold]
-    """
-    import json
-    from dataclasses import asdict
-
-    from rich.text import Text
-
-    from uplift.models.registry import list_models, model_card
-
-    cards = [model_card(name)] if name is not None else list_models()
-    if as_json:
-        say(json.dumps([asdict(card) for card in cards], indent=2))
-        return
-    for card in cards:
-        say(Text.assemble((card.name, "bold"), "  ", card.title, (f"  [{card.family}]", "dim")))
-        facts = ("arms", "stages", "value", "propensity", "intervals", "gpu", "cost", "source")
-        say(Text("    " + "; ".join(f"{fact}: {_word(getattr(card, fact))}" for fact in facts), style="dim"))
-        reason = card.unavailable()
-        if reason is not None:
-            say(Text(f"    cannot be fitted here: {reason}", style="yellow"))
-
-
 def _number(value: Any) -> str:
     return "none" if value != value else f"{value:.5f}"
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, bool) or value == "":
-        return "yes" if value else "no"
-    return str(value)
 
 
 def _model_folder(path: Path) -> Path:

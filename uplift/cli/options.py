@@ -23,6 +23,15 @@ Stream = Annotated[
     typer.Option("--stream", help="Leave the data on disk (Parquet or Arrow) and read them block by block."),
 ]
 
+ParamsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--params",
+        help="TOML file whose \\[models] replace those of the campaign file, such as best.toml of 'uplift tune'.",
+        show_default=False,
+    ),
+]
+
 CheckpointFolder = Annotated[
     Path | None,
     typer.Option(

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from uplift.cli.console import say, steps, table
-from uplift.cli.options import CampaignPath, CheckpointFolder, Overwrite, Seed
+from uplift.cli.options import CampaignPath, CheckpointFolder, Overwrite, ParamsFile, Seed
 
 DEMO_ROWS = 80_000
 DEMO_FOLDER = Path("reports/demo")
@@ -32,11 +32,13 @@ def run(
     ] = False,
     seed: Seed = None,
     checkpoint: CheckpointFolder = None,
+    params: ParamsFile = None,
 ) -> None:
     """Run a campaign file from data to decision and write a run folder.
 
     Example: [bold]uplift run campaign.toml --out reports/spring[/bold]
     """
+    from uplift.campaign_file import CampaignFile
     from uplift.errors import UpliftError
     from uplift.pipeline import run as run_pipeline
 
@@ -44,9 +46,10 @@ def run(
         raise UpliftError(
             "'uplift run' is one process; start it without torchrun, or fit a large model with 'torchrun -m uplift fit'."
         )
+    config = CampaignFile.read(campaign)
     with steps() as progress:
         result = run_pipeline(
-            campaign,
+            config if params is None else config.with_params(params),
             out,
             overwrite=overwrite,
             force=force,

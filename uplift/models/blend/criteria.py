@@ -12,7 +12,7 @@ from uplift.arms import VALUE_STAGE
 from uplift.errors import ModelError
 from uplift.models.blend import qini
 from uplift.models.blend.simplex import least_squares, most_likely
-from uplift.models.row_weights import received_propensity
+from uplift.models.pseudo_outcomes import doubly_robust, inverse_propensity
 
 if TYPE_CHECKING:
     from uplift.campaign import Campaign
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Criterion = Literal["likelihood", "dr", "r", "qini"]
 Rule = Literal["cautious", "best", "equal"]
 
-_CLIP = 10.0  # largest stabilised inverse propensity
 _EDGE = 1e-6  # rates are kept so far from 0 and 1 in the log loss
 
 
@@ -53,12 +52,8 @@ def choose_weights(
 
     ``"likelihood"`` judges the outcome that the mixture predicts for the arm received: log loss in the entire space,
     squared error for the value. ``"dr"`` judges the uplift of every arm against the doubly robust pseudo-outcome
-
-        phi_k = mu_k - mu_0 + 1{a = k} (y - mu_k) / e_k - 1{a = 0} (y - mu_0) / e_0,
-
-    with `mu` of equal weights: its mean given the features is the uplift, so that its squared distance to a
-    prediction is the squared error of the uplift plus what no prediction can change. ``"r"`` judges it by the R-loss
-    on the rows of the arm and of control,
+    (:func:`uplift.models.pseudo_outcomes.doubly_robust`) with `mu` of equal weights. ``"r"`` judges it by the R-loss on
+    the rows of the arm and of control,
 
         (y - m_k - (1{a = k} - p_k) tau_k)^2,  m_k = p_k mu_k + (1 - p_k) mu_0,
 
@@ -108,15 +103,6 @@ Judgement = tuple[np.ndarray, np.ndarray]
 """The best weights [part], and how much every row gains by them over equal ones [row], mean = gain of all."""
 
 
-def _inverse_propensity(held: Campaign) -> np.ndarray:
-    """1 / probability of the arm received [row], clipped."""
-    received = received_propensity(held)
-    mass = np.bincount(held.arm_codes, held.weights, len(held.arms))
-    share = mass / mass.sum()
-    inverse = 1.0 / share[held.arm_codes]
-    return inverse if received is None else np.minimum(1.0 / received, _CLIP * inverse)
-
-
 def _by_outcome(
     held: Campaign, parts: list[Effects], stage: int, mass: np.ndarray, equal: np.ndarray
 ) -> Judgement:
@@ -125,7 +111,7 @@ def _by_outcome(
     outcome = held.outcomes[:, stage].astype(np.float64)
     # So weighted, the rows of every arm stand for all customers.
     share = np.bincount(arms, mass, len(held.arms)) / mass.sum()
-    weight = mass * share[arms] * _inverse_propensity(held)
+    weight = mass * share[arms] * inverse_propensity(held)
     if held.stages[stage] == VALUE_STAGE:
         best = least_squares((mu * weight[:, None]).T @ mu, (weight * outcome) @ mu)
         return best, mass * (np.square(outcome - mu @ equal) - np.square(outcome - mu @ best))
@@ -137,17 +123,13 @@ def _by_outcome(
 def _by_uplift(
     held: Campaign, parts: list[Effects], stage: int, mass: np.ndarray, equal: np.ndarray
 ) -> Judgement:
-    arms, rows = held.arm_codes.astype(np.int64), np.arange(len(held))
     mu = np.stack([part.mu_all[:, :, stage] for part in parts]).mean(axis=0, dtype=np.float64)
-    residual = (held.outcomes[:, stage] - mu[rows, arms]) * _inverse_propensity(held)
     gram, cross = np.zeros((len(parts), len(parts))), np.zeros(len(parts))
-    pseudo_outcomes, uplifts = [], []
-    for arm in range(1, len(held.arms)):
-        pseudo = mu[:, arm] - mu[:, 0] + residual * ((arms == arm).astype(np.float64) - (arms == 0))
+    pseudo_outcomes, uplifts = list(doubly_robust(held, mu, stage=stage).T), []
+    for arm, pseudo in enumerate(pseudo_outcomes, start=1):
         tau = np.column_stack([part.tau_all[:, arm, stage] for part in parts]).astype(np.float64)
         gram += (tau * mass[:, None]).T @ tau
         cross += (mass * pseudo) @ tau
-        pseudo_outcomes.append(pseudo)
         uplifts.append(tau)
     best = least_squares(gram, cross)
     losses = [
@@ -180,7 +162,7 @@ def _pairs(held: Campaign, mass: np.ndarray) -> list[_Versus]:
         )
     arms = held.arm_codes.astype(np.int64)
     share = np.bincount(arms, mass, len(held.arms)) / mass.sum()
-    weight = mass * share[arms] * _inverse_propensity(held)
+    weight = mass * share[arms] * inverse_propensity(held)
     found = []
     for arm in range(1, len(held.arms)):
         rows = np.flatnonzero((arms == arm) | (arms == 0))
