@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from uplift.models.neural.embeddings import TokenEmbedding
-from uplift.models.neural.layers import Activation, DenseLayers, elu, uniform
+from uplift.models.neural.layers import Activation, DenseLayers, uniform
 from uplift.models.neural.network import OutputLayer
 
 
@@ -52,7 +52,7 @@ class ArmLayers(nn.Module):
         dim: int,
         widths: Sequence[int],
         arms: int,
-        activation: Activation = elu,
+        activation: Activation = nn.functional.elu,
         generator: torch.Generator,
     ) -> None:
         super().__init__()

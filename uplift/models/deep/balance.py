@@ -55,8 +55,8 @@ def sinkhorn(x: Tensor, y: Tensor, a: Tensor, b: Tensor, *, sharpness: float, it
     """Cost of the transport plan of Sinkhorn's iteration: at least the Wasserstein distance, and near it when sharp.
 
     The plan is ``diag(u) exp(-lambda M) diag(v)`` with M the Euclidean distances and lambda = `sharpness` / mean(M).
-    It is held fixed in the gradient, which is then that of the transport cost at the plan (as in Shalit et al.,
-    algorithm 3). Between two samples of one distribution it is not zero.
+    It is held fixed in the gradient, which is then that of the transport cost at the plan (as in the
+    appendix of Shalit et al.). Between two samples of one distribution it is not zero.
 
     Parameters
     ----------

@@ -163,9 +163,9 @@ class DragonNet(TARNet):
     Parameters
     ----------
     alpha : float
-        Weight of the propensity's cross-entropy, >= 0. Paper: 1.
+        Weight of the propensity's cross-entropy, >= 0. Authors' code: 1.
     beta : float
-        Weight of the targeted regularisation, >= 0; 0 leaves it out. Paper: 1.
+        Weight of the targeted regularisation, >= 0; 0 leaves it out. Authors' code: 1.
 
     References
     ----------

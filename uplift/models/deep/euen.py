@@ -147,7 +147,7 @@ class EUEN(DeepModel):
 
     References
     ----------
-    Ke, Liu, Luo, Zhang et al., Addressing exposure bias in uplift modeling for large-scale online advertising, ICDM 2021.
+    Ke et al., Addressing exposure bias in uplift modeling for large-scale online advertising, ICDM 2021.
 
     Examples
     --------

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from uplift.models.neural.layers import Activation, elu, uniform
+from uplift.models.neural.layers import Activation, uniform
 from uplift.models.neural.network import ChainOutput, OutputLayer
 from uplift.models.neural.value import ValueHead
 
@@ -46,7 +46,7 @@ class Hypotheses(nn.Module):
         inputs: int,
         widths: Sequence[int],
         arms: int,
-        activation: Activation = elu,
+        activation: Activation = nn.functional.elu,
         generator: torch.Generator,
     ) -> None:
         super().__init__()

@@ -214,7 +214,8 @@ def train(
         Per epoch: ``epoch``, ``loss``, ``validation_loss``, ``validation_qini`` (None where an arm has no validation
         row), ``kept`` (the epoch whose weights were kept), ``seconds``, ``rows_per_second``; losses are weighted sums
         over stages. A network with a penalty has ``penalty`` too, its mean over the rows, which is in neither loss: so
-        they compare.
+        they compare. The training loss is that of the weights that the network gives rows
+        (:meth:`ChainNetwork.weigh`), the validation loss that of their own.
 
     Raises
     ------

@@ -8,11 +8,8 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import elu
 
 Activation = Callable[[Tensor], Tensor]
-
-__all__ = ["Activation", "Dense", "DenseLayers", "elu", "normal", "uniform"]
 
 
 def uniform(*shape: int, fan_in: int, generator: torch.Generator) -> nn.Parameter:
@@ -91,7 +88,7 @@ class DenseLayers(nn.ModuleList):
         inputs: int,
         widths: Sequence[int],
         *,
-        activation: Activation = elu,
+        activation: Activation = nn.functional.elu,
         generator: torch.Generator,
     ) -> None:
         super().__init__(

@@ -123,7 +123,8 @@ class ChainNetwork(nn.Module, ABC):
 
         Must be made of `output` (in single precision) and `rows` alone, not of the network's parameters: gradients
         have to go through :meth:`forward`, which may be compiled and shared among processes. A parameter that only
-        the penalty knows is handed out among the extras. Each process has the penalty of its own rows.
+        the penalty knows is handed out among the extras. Each process has the penalty of its own rows. A network has
+        a penalty for every batch or for none.
 
         Parameters
         ----------
