@@ -14,7 +14,7 @@ from uplift.errors import ModelError
 from uplift.models.deep.hypotheses import ArmHeads
 from uplift.models.deep.scaffold import ChainShape, DeepModel, FieldNetwork
 from uplift.models.neural.engine import received
-from uplift.models.neural.layers import Dense, elu, uniform
+from uplift.models.neural.layers import Dense, uniform
 from uplift.models.neural.network import ChainOutput, OutputLayer
 from uplift.models.neural.rows import Rows
 from uplift.models.parameters import Each, Number, Rule, Whole
@@ -73,8 +73,8 @@ class FlexLayer(nn.Module):
         if private is not None:
             both = torch.cat((shared.expand(len(self.weight), -1, -1), private), dim=-1)
         return (
-            elu(self.shared(shared)),
-            elu(torch.matmul(both, self.weight) + self.bias),
+            nn.functional.elu(self.shared(shared)),
+            nn.functional.elu(torch.matmul(both, self.weight) + self.bias),
         )
 
     def overlap(self) -> Tensor:
