@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from uplift.bench.entries import PublicEntry, SimulatedEntry, TruthEntry
+from uplift.bench.entries import Judge, PublicEntry, SimulatedEntry, TruthEntry
 from uplift.bench.suite import Job, Suite, Variant
 from uplift.bench.summary import Results
+from uplift.errors import UpliftError
 from uplift.reporting.leaderboard import render_leaderboard, write_leaderboard
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -102,6 +104,19 @@ def test_one_model_and_one_seed_make_a_page(tmp_path: Path) -> None:
     page = write_leaderboard(tmp_path, few).read_text()
     assert "Ranks need two models" in page
     assert "nan" not in page.lower().replace("nanmean", "")
+
+
+def test_a_judge_of_what_was_not_measured_is_refused_by_name() -> None:
+    results = made()
+    judge = Judge(measure="qini_per_capita", stage="visits")
+    data = tuple(
+        e.model_copy(update={"judge": judge} if e.name == "hillstrom" else {}) for e in results.suite.data
+    )
+    other = Results(replace(results.suite, data=data), results.jobs, results.records)
+    with pytest.raises(
+        UpliftError, match=r"judged by qini_per_capita at 'visits'.*did you mean 'qini_per_capita at visit'"
+    ):
+        other.ranks()
 
 
 @pytest.fixture(scope="module")

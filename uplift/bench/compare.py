@@ -78,7 +78,7 @@ def paired_difference(
     Examples
     --------
     >>> found = paired_difference(pd.Series([1.0, 3.0]), pd.Series([0.0, 0.0]))
-    >>> found.value, found.se, found.wins
+    >>> found.value, round(found.se, 12), found.wins
     (2.0, 1.0, 2)
     >>> paired_difference(pd.Series([1.0, 3.0]), pd.Series([0.0, 0.0]), ratio=0.5).se
     1.414...

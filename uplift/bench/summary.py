@@ -17,6 +17,7 @@ from uplift.bench.entries import DataEntry
 from uplift.bench.measures import MEASURES, Measure, measure_of
 from uplift.bench.runner import OK, BenchFolder, Record
 from uplift.bench.suite import Job, Suite
+from uplift.errors import UpliftError, did_you_mean
 from uplift.io.atomic import atomic_path, write_text
 
 RESULTS_PARQUET, RESULTS_MD = "results.parquet", "results.md"
@@ -159,16 +160,26 @@ class Results:
         return self._influences[key]
 
     def judged_by(self, data: str) -> tuple[str, str] | None:
-        """Measure and stage by which a data set ranks: the entry's, else PEHE or Qini at the last scored stage."""
+        """Measure and stage by which a data set ranks: the entry's, else PEHE or Qini at the last scored stage.
+
+        Raises
+        ------
+        UpliftError
+            The entry names what was not measured. Its fits are not lost: mend the suite file and run it again.
+        """
         judge = self.entry(data).judge
+        there = [(measure.id, stage) for measure, stage in cells(self.numbers, data)]
         if judge is not None:
+            if (judge.measure, judge.stage) not in there:
+                known = [f"{measure} at {stage}" for measure, stage in there if stage]
+                raise UpliftError(
+                    f"data set {data!r} is judged by {judge.measure} at {judge.stage!r}, which was not measured; mend its judge: "
+                    + did_you_mean(f"{judge.measure} at {judge.stage}", known, limit=len(known))
+                )
             return judge.measure, judge.stage
-        n = self.numbers[(self.numbers["data"] == data) & (self.numbers["error"] == "")]
-        for measure in ("pehe", WITHIN):
-            stages = list(dict.fromkeys(n.loc[n["measure"] == measure, "stage"]))
-            if stages:
-                return measure, stages[-1]
-        return None
+        return next(
+            (pair for measure in ("pehe", WITHIN) for pair in reversed(there) if pair[0] == measure), None
+        )
 
     def ranks(self, data: Sequence[str] | None = None) -> Ranks | None:
         """Mean ranks over data sets and seeds, every data set by the number that it is judged by."""
