@@ -22,6 +22,7 @@ PARAMS = {
     "num_leaves": 8,
     "min_child_samples": 100,
     "reg_lambda": 1.0,
+    "max_cat_to_onehot": 1_000_000,
     "random_state": 0,
     "n_jobs": 1,
     "deterministic": True,

@@ -129,9 +129,6 @@ class MetaLearner(BackendParameters, ClassicalModel):
 
     Parameters
     ----------
-    max_cat_to_onehot : int
-        As in the other models, but so large that all splits of categories are one against the rest: on simulated
-        campaigns groups of categories, sought in pseudo-outcomes, were mostly noise.
     effect_n_estimators : int
         Trees per effect model, > 0. The default is the best of 50, 100 and 200 on simulated campaigns of 20,000 rows and
         five arms; with 100,000 rows it was 100.
@@ -153,7 +150,6 @@ class MetaLearner(BackendParameters, ClassicalModel):
         },
     }
 
-    max_cat_to_onehot: int = 1_000_000
     effect_n_estimators: int = 50
     effect_learning_rate: float = 0.05
     effect_num_leaves: int = 4
