@@ -289,10 +289,31 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
         # Libraries that import optional parts of their own swallow an interrupt that falls into that moment.
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "interrupted" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["campaign"]
+
+
+def test_an_interrupt_that_a_library_swallows_is_raised_at_the_next_step() -> None:
+    program = """
+import os, signal
+from uplift.cli.console import steps
+from uplift.cli.interrupts import watch
+watch()
+with steps() as progress:
+    progress.start("one")
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        print("swallowed")
+    try:
+        progress.start("two")
+    except KeyboardInterrupt:
+        print("raised")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["swallowed", "raised"]
 
 
 def test_allocating_the_runs_effects_again_makes_the_same_decisions(

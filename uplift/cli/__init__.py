@@ -16,6 +16,7 @@ from uplift.cli import (
     tune_commands,
 )
 from uplift.cli.console import complain
+from uplift.cli.interrupts import watch
 from uplift.errors import UpliftError
 
 INTERRUPTED = 130
@@ -54,6 +55,7 @@ def _root(
 
 def main() -> None:
     """Run the command line. Bad input: one sentence, exit code 2. Interrupted: exit code 130."""
+    watch()
     try:
         app(standalone_mode=True)
     except UpliftError as error:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from uplift.cli.interrupts import check
+
 
 def leads() -> bool:
     """Whether this process talks and writes files: under ``torchrun`` only the first one does."""
@@ -43,12 +45,14 @@ class Steps:
         """Show the step that runs."""
         from rich.text import Text
 
+        check()
         self._status.update(Text(f"{step} ..."))
 
     def done(self, step: str, seconds: float, detail: str = "") -> None:
         """Print the finished step with its time."""
         from rich.text import Text
 
+        check()
         self._console.print(
             Text.assemble(("  ok ", "green"), f"{seconds:6.1f} s  {step}", (f"  {detail}", "dim"))
         )

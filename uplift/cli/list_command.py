@@ -150,7 +150,9 @@ def _one(card: ModelCard, parameters: list[dict[str, Any]]) -> RenderableType:
             Text(("yes" if value else "no") if isinstance(value, bool) or value == "" else value),
         )
     listed = Table(header_style="bold", show_edge=False, pad_edge=False)
-    for column in ("parameter", "default", "allowed", "uplift tune searches"):
+    # Names stay whole: they are what is copied.
+    listed.add_column("parameter", no_wrap=True, min_width=max(len(row["name"]) for row in parameters))
+    for column in ("default", "allowed", "uplift tune searches"):
         listed.add_column(column, overflow="fold")
     for row in parameters:
         default = "none" if row["default"] is None else str(row["default"])

@@ -23,6 +23,11 @@ TREES: Mapping[str, Range] = {
     "reg_lambda": FloatRange(0.1, 100.0, log=True),
     "column_share": FloatRange(0.2, 1.0),
     "row_share": FloatRange(0.3, 1.0),
+    "max_cat_to_onehot": Choices((4, 1_000_000)),
+    "effect_n_estimators": IntRange(20, 400, log=True),
+    "effect_learning_rate": FloatRange(0.01, 0.2, log=True),
+    "effect_num_leaves": IntRange(2, 16, log=True),
+    "effect_min_child_samples": IntRange(20, 2_000, log=True),
 }
 """Boosted trees. Uplift is finer than the outcome: small trees and big leaves are well inside."""
 
@@ -52,8 +57,10 @@ OF_MODEL: Mapping[str, Mapping[str, Range | None]] = {
         "gate_hidden": Choices((32, 64, 128)),
     },
     "tarnet": {"representation": Choices(((64, 32), (128, 64), (256, 128)))},
+    # The learner's own parameters are tuned with the learner.
+    "chain": {"learner": Choices(("lightgbm_s", "lightgbm_t", "lightgbm_x", "lightgbm_dr"))},
     "chain_blend": {
-        "criterion": Choices(("likelihood", "dr")),
+        "criterion": Choices(("likelihood", "dr", "r", "qini")),
         "rule": Choices(("cautious", "best", "equal")),
     },
 }
