@@ -13,7 +13,7 @@ from uplift.models.cards import ALL_CARDS, ModelCard
 if TYPE_CHECKING:
     from uplift.models.base import UpliftModel
 
-DEFAULT_MODELS = ("ecup", "lightgbm_s", "lightgbm_t")
+DEFAULT_MODELS = ("ecup", "lightgbm_chain", "lightgbm_s")
 """Models of a campaign file without a ``[models]`` table."""
 
 REFERENCES = ("response", "random")
