@@ -18,7 +18,7 @@ from uplift.models.row_weights import row_weights
 PLAIN = {"n_estimators": 40, "column_share": 1.0, "row_share": 1.0, "patience": None, "n_jobs": 1}
 PARAMS = {
     "learning_rate": 0.05, "num_leaves": 8, "min_child_samples": 100, "reg_lambda": 1.0, "seed": 0,
-    "deterministic": True, "force_row_wise": True, "verbosity": -1, "num_threads": 1,
+    "deterministic": True, "max_cat_to_onehot": 1_000_000, "force_row_wise": True, "verbosity": -1, "num_threads": 1,
 }  # fmt: skip
 
 
