@@ -84,7 +84,7 @@ def render_leaderboard(results: Results) -> str:
             p_words=_p_words(ranks),
             version=uplift.__version__,
             style=source("report.css") + source("leaderboard.css"),
-            script=source("leaderboard.js"),
+            script=source("page.js") + source("leaderboard.js"),
             data_json=script_json({"choices": choices}),
         )
     )

@@ -104,7 +104,7 @@ def render(
     return shown.render(
         **_content(campaign, evaluation, plan, entries, run or {}, title),
         style=source("report.css"),
-        script=source("report.js"),
+        script=source("page.js") + source("report.js"),
         plotly=_plotly_script(),
     )
 

@@ -1,33 +1,7 @@
-"use strict";
 (() => {
   const { choices } = JSON.parse(document.getElementById("board-data").textContent);
-  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const scores = document.getElementById("table-scores");
   const caption = scores.caption.firstElementChild;
-
-  // ---------------------------------------------------------------- sorting
-
-  function sortBy(table, index) {
-    const head = table.tHead.rows[0].cells[index];
-    const number = head.classList.contains("number");
-    const current = head.getAttribute("aria-sort");
-    // Numbers start with the highest, words with A.
-    const ascending = current ? current === "descending" : !number;
-    const rows = [...table.tBodies[0].rows];
-    rows.sort((one, two) => {
-      const a = one.cells[index].dataset.value, b = two.cells[index].dataset.value;
-      if (!a || !b) return (a ? 0 : 1) - (b ? 0 : 1);
-      const order = number ? Number(a) - Number(b) : a.localeCompare(b, "en", { numeric: true });
-      return ascending ? order : -order;
-    });
-    for (const cell of table.tHead.rows[0].cells) cell.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
-    table.tBodies[0].append(...rows);
-  }
-
-  for (const table of all("table.sortable")) {
-    all("button.sort", table).forEach((button, index) => button.addEventListener("click", () => sortBy(table, index)));
-  }
 
   // ---------------------------------------------------------------- which data set, which measure
 
@@ -59,41 +33,8 @@
     caption.textContent = open ? "Scores: all" : `${chosen.title} on ${chosen.data}` + (chosen.better ? `, ${chosen.better}` : "");
     scores.classList.toggle("filtered", !open);
     document.getElementById("scores-status").textContent = `${count} rows`;
-    edges();
+    page.showEdges();
   }
-
-  // ---------------------------------------------------------------- wide tables say that they go on
-
-  const regions = all(".scroll");
-
-  function edges() {
-    for (const region of regions) {
-      const rest = region.scrollWidth - region.clientWidth;
-      region.querySelector(".sideways").hidden = rest <= 1;
-      region.parentElement.classList.toggle("more", rest - region.scrollLeft > 1);
-    }
-  }
-
-  regions.forEach((region) => region.addEventListener("scroll", edges, { passive: true }));
-  const watched = new ResizeObserver(edges);
-  regions.forEach((region) => watched.observe(region));
-
-  // ---------------------------------------------------------------- place
-
-  const links = all("nav a");
-  const watcher = new IntersectionObserver(
-    (entries) => {
-      for (const entry of entries) {
-        if (!entry.isIntersecting) continue;
-        for (const link of links) {
-          if (link.hash === "#" + entry.target.id) link.setAttribute("aria-current", "true");
-          else link.removeAttribute("aria-current");
-        }
-      }
-    },
-    { rootMargin: "-20% 0px -70% 0px" },
-  );
-  all("main > section").forEach((section) => watcher.observe(section));
 
   if (choices.length) {
     fill(data, [...new Set(choices.map((choice) => choice.data))].map((name) => [name, name]));
@@ -103,6 +44,6 @@
     everything.addEventListener("change", show);
     show();
   }
-  edges();
+  page.showEdges();
   document.documentElement.dataset.ready = "true";
 })();

@@ -1,9 +1,8 @@
-"use strict";
 (() => {
   const data = JSON.parse(document.getElementById("report-data").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const narrow = matchMedia("(max-width: 600px)");
-  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const { all } = page;
   const plots = all("[data-figure]");
   const state = { ...data.state, bands: false, budget: data.budget ? data.budget.start : null };
   const PAPER_WIDTH = 640;
@@ -118,33 +117,6 @@
       table.classList.add("filtered");
       if (!index) document.getElementById("who-status").textContent = `${count} rankings at ${texts[0]}, ${texts[1]}`;
     });
-  }
-
-  function sortBy(table, index) {
-    const head = table.tHead.rows[0].cells[index];
-    const number = head.classList.contains("number");
-    // Numbers start with the highest, words with A.
-    const current = head.getAttribute("aria-sort");
-    const ascending = current ? current === "descending" : !number;
-    const rows = [...table.tBodies[0].rows];
-    const value = (row) => row.cells[index].dataset.value;
-    // Money and percentage points have no common order: numbers are sorted within their unit.
-    const units = [...new Set(rows.map((row) => row.cells[index].dataset.unit).filter(Boolean))].sort();
-    const group = (row) => units.indexOf(row.cells[index].dataset.unit);
-    rows.sort((one, two) => {
-      const a = value(one), b = value(two);
-      if (!a || !b) return (a ? 0 : 1) - (b ? 0 : 1);
-      if (group(one) !== group(two)) return group(one) - group(two);
-      const order = number ? Number(a) - Number(b) : a.localeCompare(b, "en", { numeric: true });
-      return ascending ? order : -order;
-    });
-    for (const cell of table.tHead.rows[0].cells) cell.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
-    table.tBodies[0].append(...rows);
-  }
-
-  for (const table of all("table.sortable")) {
-    all("button.sort", table).forEach((button, index) => button.addEventListener("click", () => sortBy(table, index)));
   }
 
   // ---------------------------------------------------------------- budget
@@ -277,25 +249,6 @@
     }
   }
 
-  // ---------------------------------------------------------------- wide tables say that they go on
-
-  const regions = all(".scroll");
-
-  function showEdges() {
-    for (const region of regions) {
-      const rest = region.scrollWidth - region.clientWidth;
-      region.querySelector(".sideways").hidden = rest <= 1;
-      region.parentElement.classList.toggle("more", rest - region.scrollLeft > 1);
-    }
-  }
-
-  regions.forEach((region) => region.addEventListener("scroll", showEdges, { passive: true }));
-  const measure = new ResizeObserver(showEdges);
-  regions.forEach((region) => {
-    measure.observe(region);
-    measure.observe(region.firstElementChild);
-  });
-
   function refresh() {
     filterScores();
     if (data.budget) showBudget();
@@ -327,21 +280,6 @@
   }
   addEventListener("beforeprint", () => print(true));
   addEventListener("afterprint", () => print(false));
-
-  const links = all("nav a");
-  const watcher = new IntersectionObserver(
-    (entries) => {
-      for (const entry of entries) {
-        if (!entry.isIntersecting) continue;
-        for (const link of links) {
-          if (link.hash === "#" + entry.target.id) link.setAttribute("aria-current", "true");
-          else link.removeAttribute("aria-current");
-        }
-      }
-    },
-    { rootMargin: "-20% 0px -70% 0px" },
-  );
-  all("main > section").forEach((section) => watcher.observe(section));
 
   const [section, ...parts] = location.hash.slice(1).split("&");
   if (parts.length) recall(Object.fromEntries(parts.map((part) => part.split("="))));
