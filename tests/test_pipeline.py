@@ -270,12 +270,17 @@ def test_customers_with_several_rows_are_decided_on_once(tmp_path: Path) -> None
     assert any("scored once" in note for note in result.notes)
 
 
+def listen() -> None:
+    """Heed interrupts even where the tests run in the background of a shell, which has its children ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "campaign"
     simulate(rows=30_000, seed=1).write(folder)
     process = subprocess.Popen(
         [sys.executable, "-c", "from uplift.cli import main; main()", "run", str(folder / "campaign.toml"), "--out", str(tmp_path / "run")],
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
+        stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=listen,
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(tmp_path.glob(".run.*")):
@@ -312,7 +317,9 @@ with steps() as progress:
     except KeyboardInterrupt:
         print("raised")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, preexec_fn=listen
+    )
     assert done.stdout.split() == ["swallowed", "raised"]
 
 

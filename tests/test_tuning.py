@@ -24,6 +24,7 @@ from uplift.campaign import Campaign
 from uplift.campaign_file import CampaignFile
 from uplift.cli import main
 from uplift.errors import CampaignError, OutputError, UpliftError
+from uplift.models.registry import DEFAULT_MODELS
 from uplift.tuning import TrainingPart, tune, tune_file
 from uplift.tuning.study import BEST, DESCRIPTION, FILES, JOURNAL, TRIALS
 
@@ -108,7 +109,7 @@ def test_what_the_test_part_holds_changes_no_bit(tmp_path, by, criterion):
     spoilt = _campaign_folder(tmp_path / "b", by=by, columns=("click", "buy", "coupon", "x1", "city"))
     assert kept.load().fingerprint() != spoilt.load().fingerprint()
     found = [
-        tune_file(config, model="lightgbm_s", criterion=criterion, trials=3, folder=tmp_path / name)
+        tune_file(config, model="lightgbm_t", criterion=criterion, trials=3, folder=tmp_path / name)
         for name, config in (("tune-a", kept), ("tune-b", spoilt))
     ]
     assert _numbers(found[0]) == _numbers(found[1])
@@ -413,11 +414,7 @@ def test_from_the_command_line_to_a_fitted_model(command, tmp_path):
         "lightgbm_s"
     }
     (tmp_path / "none.toml").write_text(text)
-    assert set(CampaignFile.read("none.toml").with_params("t/best.toml").models) == {
-        "ecup",
-        "lightgbm_s",
-        "lightgbm_t",
-    }
+    assert set(CampaignFile.read("none.toml").with_params("t/best.toml").models) == set(DEFAULT_MODELS)
 
 
 def test_ranges_come_from_a_file_too_and_the_policy_from_the_decision(command):

@@ -147,13 +147,13 @@ def test_the_jackknife_gives_the_error_of_a_mean():
 
 
 GOOD = {"n_estimators": 40, "min_child_samples": 200}
-BAD = {"n_estimators": 30, "num_leaves": 40, "min_child_samples": 1, "learning_rate": 0.6, "reg_lambda": 0.0}
+BAD = {"n_estimators": 200, "num_leaves": 60, "min_child_samples": 1, "learning_rate": 0.9, "reg_lambda": 0.0}
 
 
 @pytest.fixture(scope="module")
 def two_settings() -> TrainingPart:
     """Rows on which the first setting is nearer to the truth than the second, by that truth."""
-    simulated = simulate(rows=4_000, arms=1, chain=("click", "conversion"), value=False, seed=8, effect=2.0)
+    simulated = simulate(rows=12_000, arms=1, chain=("click", "conversion"), value=False, seed=8, effect=2.0)
     part = TrainingPart.of(simulated.campaign(), test=0.1, seed=0)
     truth = simulated.true_effects().take(part.campaign.row_numbers)
     good, bad = (
