@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,7 @@ def _try(
     """One trial; what goes wrong in it is recorded, what the models warn of is noted once."""
     for other in before:
         if other.ok and other.params == params:
-            return Trial(**{**vars(other), "number": number, "tuned": tuned})
+            return replace(other, number=number, tuned=tuned)
     begun = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ModelWarning)
