@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import os
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -151,6 +152,24 @@ class UpliftModel(ABC):
         if campaign.stages != self.stages_:
             raise ModelError(
                 f"model {self.name!r} was trained on the stages {' -> '.join(self.stages_)}, not {' -> '.join(campaign.stages)}; train it on this campaign."
+            )
+
+    def _check_validation(self, validation: Campaign | CampaignStream) -> None:
+        """Raise a ModelError unless `validation` has the arms and stages of the training campaign."""
+        if (validation.arm_names, validation.stages) != (self.arms_, self.stages_):
+            raise ModelError(
+                f"the validation campaign has arms {', '.join(validation.arm_names)} and stages "
+                f"{' -> '.join(validation.stages)}, other than the training campaign; build both from one campaign."
+            )
+
+    def _warn_of_stray_values(self, stray: int, stage: str, *, stacklevel: int) -> None:
+        """Warn if a value is ignored on `stray` rows that did not reach the last binary `stage`."""
+        if stray:
+            warnings.warn(
+                f"model {self.name!r} ignores the value of {stray:,} rows that did not reach {stage!r}; set it to 0 "
+                f"there, or fix the stage.",
+                ModelWarning,
+                stacklevel=stacklevel + 1,
             )
 
     def _fit_schema(self, campaign: Campaign | CampaignStream) -> FeatureSchema:

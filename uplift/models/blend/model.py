@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 
 from uplift.arms import VALUE_STAGE
 from uplift.campaign import Campaign
-from uplift.campaign_stream import CampaignStream
 from uplift.effects import Effects
 from uplift.errors import ModelError
 from uplift.models import registry
@@ -21,6 +19,7 @@ from uplift.models.blend.criteria import Criterion, Verdict, choose_weights
 from uplift.models.blend.simplex import MOST_PARTS
 from uplift.models.checkpoints import fit_resumably
 from uplift.models.parameters import SEED, Choice, Flag, Number, Refused, Rule
+from uplift.models.resumable import ResumableModel
 from uplift.progress import prefixed
 from uplift.splitting import held_out_mask
 
@@ -51,7 +50,7 @@ class Tables(Rule):
         return {name: dict(params) for name, params in given.items()}
 
 
-class ChainBlend(UpliftModel):
+class ChainBlend(ResumableModel):
     """Convex mixture of models of the chain; by default of ECUP and the chain of LightGBM S-learners.
 
     Networks and trees err in different places, so that their average errs less than either: the networks find smooth
@@ -106,7 +105,6 @@ class ChainBlend(UpliftModel):
     """
 
     name: ClassVar[str] = "chain_blend"
-    resumable: ClassVar[bool] = True
     rules: ClassVar[Mapping[str, Rule]] = {
         "models": Tables(),
         "criterion": Choice(*get_args(Criterion)),
@@ -136,7 +134,6 @@ class ChainBlend(UpliftModel):
         self.holdout_fraction = holdout_fraction
         self.refit = refit
         self.random_state = random_state
-        self._checkpoint_folder: str | os.PathLike[str] | None = None
 
     # ---------------------------------------------------------------- parts
 
@@ -167,27 +164,6 @@ class ChainBlend(UpliftModel):
         registry.check_available(DEFAULT_PARTS)
 
     # ---------------------------------------------------------------- learning
-
-    def fit(
-        self,
-        campaign: Campaign | CampaignStream,
-        *,
-        validation: Campaign | CampaignStream | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-    ) -> Self:
-        """Learn the parts and how to mix them; see :meth:`uplift.models.base.UpliftModel.fit`.
-
-        Parameters
-        ----------
-        campaign : Campaign
-            Training rows.
-        validation : Campaign, optional
-            Rows to pick the weights on, disjoint from the training and test rows; else carved out of `campaign`.
-        checkpoint : path, optional
-            Folder where parts that can go on after an interrupt keep their state.
-        """
-        self._checkpoint_folder = checkpoint
-        return super().fit(campaign, validation=validation)
 
     def _fit(self, campaign: Campaign, validation: Campaign | None) -> None:
         registry.check_available(self._tables)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
 from uplift.campaign import Campaign
-from uplift.campaign_stream import CampaignStream
 from uplift.effects import Effects
 from uplift.errors import ModelError
 from uplift.models import registry
-from uplift.models.base import ModelWarning, UpliftModel
+from uplift.models.base import UpliftModel
 from uplift.models.chain.propensity import Design
 from uplift.models.chain.stages import reached_before, stage_campaign
 from uplift.models.checkpoints import fit_resumably
 from uplift.models.parameters import SEED, OrNone, Refused, Rule, Text
+from uplift.models.resumable import ResumableModel
 from uplift.models.stray_values import check_value
 from uplift.progress import prefixed
 
@@ -44,7 +42,7 @@ class Table(Rule):
         return dict(given)
 
 
-class ComposedChain(UpliftModel):
+class ComposedChain(ResumableModel):
     """Any learner, composed along the chain: one fit per stage, on the rows that reached the stage before.
 
     The outcome in the entire space is the product along the chain, per arm::
@@ -99,7 +97,6 @@ class ComposedChain(UpliftModel):
     """
 
     name: ClassVar[str] = "chain"
-    resumable: ClassVar[bool] = True
     rules: ClassVar[Mapping[str, Rule]] = {
         "learner": Text("the name of a model, such as 'lightgbm_t'"),
         "params": OrNone(Table()),
@@ -118,7 +115,6 @@ class ComposedChain(UpliftModel):
         self.learner = learner
         self.params = params
         self.random_state = random_state
-        self._checkpoint_folder: str | os.PathLike[str] | None = None
 
     def _check_combination(self) -> None:
         family = registry.model_card(self.learner).family
@@ -146,42 +142,11 @@ class ComposedChain(UpliftModel):
 
     # ---------------------------------------------------------------- learning
 
-    def fit(
-        self,
-        campaign: Campaign | CampaignStream,
-        *,
-        validation: Campaign | CampaignStream | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-    ) -> Self:
-        """Learn every stage; see :meth:`uplift.models.base.UpliftModel.fit`.
-
-        Parameters
-        ----------
-        campaign : Campaign
-            Training rows.
-        validation : Campaign, optional
-            Rows for the learner's early stopping; those that reached the stage before, stage by stage.
-        checkpoint : path, optional
-            Folder where learners that can go on after an interrupt keep their state.
-        """
-        self._checkpoint_folder = checkpoint
-        return super().fit(campaign, validation=validation)
-
     def _fit(self, campaign: Campaign, validation: Campaign | None) -> None:
         registry.check_available([self.learner])
-        stray = check_value(campaign)
-        if stray:
-            warnings.warn(
-                f"model {self.name!r} ignores the value of {stray:,} rows that did not reach {campaign.chain[-1]!r}; "
-                f"set it to 0 there, or fix the stage.",
-                ModelWarning,
-                stacklevel=3,
-            )
-        if validation is not None and (validation.arm_names, validation.stages) != (self.arms_, self.stages_):
-            raise ModelError(
-                f"the validation campaign has arms {', '.join(validation.arm_names)} and stages "
-                f"{' -> '.join(validation.stages)}, other than the training campaign; build both from one campaign."
-            )
+        self._warn_of_stray_values(check_value(campaign), campaign.chain[-1], stacklevel=3)
+        if validation is not None:
+            self._check_validation(validation)
         self.parts_ = []
         for s, stage in enumerate(self.stages_):
             part = self._make()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 from uplift.campaign import Campaign
 from uplift.effects import Effects
 from uplift.errors import ModelError
-from uplift.models.base import ModelWarning
 from uplift.models.classical.adapter import ClassicalModel, Parts, StageEffects, Training
 from uplift.models.classical.arm_columns import ArmColumns
 from uplift.models.classical.boosting import (
@@ -120,23 +118,12 @@ class LightGBMChain(BoostedParameters, ClassicalModel):
     # ---------------------------------------------------------------- learning
 
     def _fit(self, campaign: Campaign, validation: Campaign | None) -> None:
-        stray = check_value(campaign)
-        if stray:
-            warnings.warn(
-                f"model {self.name!r} ignores the value of {stray:,} rows that did not reach {campaign.chain[-1]!r}; "
-                f"set it to 0 there, or fix the stage.",
-                ModelWarning,
-                stacklevel=3,
-            )
+        self._warn_of_stray_values(check_value(campaign), campaign.chain[-1], stacklevel=3)
         self.arm_columns_ = ArmColumns.of(campaign.arms)
         if self.patience is None:
             self.rounds_: list[int] = [self.n_estimators] * len(self.stages_)
         elif validation is not None:
-            if (validation.arm_names, validation.stages) != (self.arms_, self.stages_):
-                raise ModelError(
-                    f"the validation campaign has arms {', '.join(validation.arm_names)} and stages "
-                    f"{' -> '.join(validation.stages)}, other than the training campaign; build both from one campaign."
-                )
+            self._check_validation(validation)
             self.rounds_ = self._find_rounds(self._training(campaign), self._training(validation))
         else:
             mask = held_out_mask(
