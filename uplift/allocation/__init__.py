@@ -2,6 +2,7 @@
 
 - :func:`allocate`: from predicted effects and cost rules;
 - :func:`allocate_arrays`: from plain arrays;
+- :func:`allocate_file`: from files that may be larger than memory (:class:`MenuFile`, :class:`EffectsFile`);
 - :class:`Allocation`, :class:`Certificate`, :class:`BudgetCurve`: what comes back.
 """
 
@@ -11,6 +12,8 @@ from uplift.allocation.allocation import Allocation
 from uplift.allocation.arrays import allocate_arrays
 from uplift.allocation.certificate import Certificate
 from uplift.allocation.curve import BudgetCurve
+from uplift.allocation.file_plan import FilePlan, allocate_file
 from uplift.allocation.from_effects import allocate
+from uplift.allocation.menus import EffectsFile, MenuFile
 
-__all__ = ["Allocation", "BudgetCurve", "Certificate", "allocate", "allocate_arrays"]
+__all__ = ["Allocation", "BudgetCurve", "Certificate", "EffectsFile", "FilePlan", "MenuFile", "allocate", "allocate_arrays", "allocate_file"]

@@ -87,7 +87,7 @@ class Allocation:
             self.expected_value, self.expected_cost, spend, worth, counts = settle(
                 problem.value, problem.cost, solution.arms, *scales
             )
-        self.certificate = _certify(
+        self.certificate = certify(
             problem, solution, int(spend), int(worth), dict(zip(arms, counts.tolist(), strict=True))
         )
         self._problem: Problem | None = problem
@@ -131,18 +131,18 @@ class Allocation:
             The unit column, ``arm`` (dictionary), ``expected_value``, ``expected_cost`` (float64), ``holdout``
             (bool), ``decision_id`` (text), ``campaign``, ``model`` (dictionary).
         """
-        n = len(self)
-        columns = {
-            self.unit_column: self.units,
-            "arm": pa.DictionaryArray.from_arrays(pa.array(self.arm_codes), pa.array(self.arms, pa.string())),
-            "expected_value": pa.array(self.expected_value),
-            "expected_cost": pa.array(self.expected_cost),
-            "holdout": pa.array(self.holdout),
-            "decision_id": self.decision_ids,
-            "campaign": _constant(self.campaign, n),
-            "model": _constant(self.model, n),
-        }
-        return pa.table(columns)
+        return plan_table(
+            units=self.units,
+            unit_column=self.unit_column,
+            arm_codes=self.arm_codes,
+            arms=self.arms,
+            expected_value=self.expected_value,
+            expected_cost=self.expected_cost,
+            holdout=self.holdout,
+            campaign=self.campaign,
+            model=self.model,
+            decision_id=self.decision_ids,
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """:meth:`to_table` as a pandas frame."""
@@ -150,17 +150,7 @@ class Allocation:
 
     def summary(self) -> dict[str, Any]:
         """The content of ``allocation.json``; None as budget stands for no limit."""
-        c = self.certificate
-        return {
-            "budget": c.budget if math.isfinite(c.budget) else None,
-            "expected_cost": c.expected_cost,
-            "expected_value": c.expected_value,
-            "dual_prices": dict(c.dual_prices),
-            "upper_bound": c.upper_bound,
-            "gap": c.gap,
-            "constraints": c.constraints,
-            "policy_value": self.policy_value,
-        }
+        return summary_of(self.certificate, self.policy_value)
 
     def export(self, path: str | Path, **options: Any) -> Path:
         """Write the table to a file with a manifest; keywords as in :func:`uplift.export.export_table`."""
@@ -169,11 +159,54 @@ class Allocation:
         return export_allocation(self, path, **options)
 
 
+def plan_table(
+    *,
+    units: pa.Array,
+    unit_column: str,
+    arm_codes: np.ndarray,
+    arms: tuple[str, ...],
+    expected_value: np.ndarray,
+    expected_cost: np.ndarray,
+    holdout: np.ndarray,
+    campaign: str,
+    model: str,
+    decision_id: pa.Array,
+) -> pa.Table:
+    """The allocation table of some units; see :meth:`Allocation.to_table`."""
+    n = len(arm_codes)
+    columns = {
+        unit_column: units,
+        "arm": pa.DictionaryArray.from_arrays(pa.array(arm_codes), pa.array(arms, pa.string())),
+        "expected_value": pa.array(expected_value),
+        "expected_cost": pa.array(expected_cost),
+        "holdout": pa.array(holdout),
+        "decision_id": decision_id,
+        "campaign": _constant(campaign, n),
+        "model": _constant(model, n),
+    }
+    return pa.table(columns)
+
+
+def summary_of(certificate: Certificate, policy_value: dict[str, Any] | None) -> dict[str, Any]:
+    """The content of ``allocation.json``; None as budget stands for no limit."""
+    c = certificate
+    return {
+        "budget": c.budget if math.isfinite(c.budget) else None,
+        "expected_cost": c.expected_cost,
+        "expected_value": c.expected_value,
+        "dual_prices": dict(c.dual_prices),
+        "upper_bound": c.upper_bound,
+        "gap": c.gap,
+        "constraints": c.constraints,
+        "policy_value": policy_value,
+    }
+
+
 def _constant(text: str, n: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int8)), pa.array([text], pa.string()))
 
 
-def _certify(
+def certify(
     problem: Problem, solution: Solution, spend: int, worth: int, counts: dict[str, int]
 ) -> Certificate:
     """The certificate, from sums that were read back from the decisions."""

@@ -192,3 +192,13 @@ def settle(value, cost, arms, value_scale, cost_scale):  # type: ignore[no-untyp
         sums[chunk, 0] = spend
         sums[chunk, 1] = worth
     return unit_value, unit_cost, sums[:, 0].sum(), sums[:, 1].sum(), counts.sum(axis=0)
+
+
+@njit(cache=True)
+def sum_multiples(values, costs, value_scale, cost_scale):  # type: ignore[no-untyped-def]
+    """Sums of values rounded down and of costs rounded up, in multiples."""
+    worth, spend = 0, 0
+    for i in range(values.shape[0]):
+        worth += round_down(values[i], value_scale)
+        spend += round_up(costs[i], cost_scale)
+    return worth, spend

@@ -78,9 +78,9 @@ def allocate(
         )
     names = tuple(str(name) for name in effects.arms)
     control, arms = names[0], names[1:]
-    target = _target_stage(effects, stage)
-    factor = _margin(margin, target)
-    _check_rules(costs, control, arms, tuple(effects.stages))
+    target = target_stage(tuple(effects.stages), stage)
+    factor = margin_for(margin, target)
+    check_rules(costs, control, arms, tuple(effects.stages))
     n = len(effects.units)
     value = np.empty((n, len(arms)), np.float64)
     cost = np.empty((n, len(arms)), np.float64)
@@ -116,8 +116,14 @@ def expected_cost(effects: Effects, arm: str, rule: CostRule) -> np.ndarray | fl
     return np.asarray(effects.mu(rule.on, arm), np.float64) * float(per_event or 0.0)
 
 
-def _target_stage(effects: Effects, stage: str | None) -> str:
-    stages = tuple(effects.stages)
+def target_stage(stages: tuple[str, ...], stage: str | None) -> str:
+    """The stage whose uplift is bought: `stage`, or the last binary one.
+
+    Raises
+    ------
+    AllocationError
+        There is no such stage.
+    """
     if stage is None:
         binary = [name for name in stages if name != VALUE_STAGE]
         return binary[-1] if binary else VALUE_STAGE
@@ -126,7 +132,14 @@ def _target_stage(effects: Effects, stage: str | None) -> str:
     return stage
 
 
-def _margin(margin: float | None, stage: str) -> float:
+def margin_for(margin: float | None, stage: str) -> float:
+    """Money per event of the stage; 1 by default where the stage is money already.
+
+    Raises
+    ------
+    AllocationError
+        It is missing, or not above 0.
+    """
     if margin is None:
         if stage == VALUE_STAGE:
             return 1.0
@@ -138,9 +151,16 @@ def _margin(margin: float | None, stage: str) -> float:
     return float(margin)
 
 
-def _check_rules(
+def check_rules(
     costs: Mapping[str, CostRule], control: str, arms: tuple[str, ...], stages: tuple[str, ...]
 ) -> None:
+    """Every arm but the control has a cost rule that the stages allow.
+
+    Raises
+    ------
+    AllocationError
+        A rule is missing, too many, or paid on an unknown stage.
+    """
     unknown = [str(name) for name in costs if name != control and name not in arms]
     if unknown:
         raise AllocationError(

@@ -169,8 +169,8 @@ def make_problem(
     AllocationError
         Shapes disagree, a number is missing or infinite, or the budget or `min_roi` cannot be used.
     """
-    limit = math.inf if budget is None else _nonnegative("The budget", budget, allow_infinite=True)
-    floor = 0.0 if min_roi is None else _nonnegative("min_roi", min_roi)
+    limit = math.inf if budget is None else nonnegative("The budget", budget, allow_infinite=True)
+    floor = 0.0 if min_roi is None else nonnegative("min_roi", min_roi)
     values, costs = _number_arrays(value, cost)
     n, k = values.shape
     if k > np.iinfo(np.int16).max - 1:
@@ -194,7 +194,14 @@ def make_problem(
     )
 
 
-def _nonnegative(what: str, number: float, *, allow_infinite: bool = False) -> float:
+def nonnegative(what: str, number: float, *, allow_infinite: bool = False) -> float:
+    """The number as a float.
+
+    Raises
+    ------
+    AllocationError
+        It is no number, negative, or infinite where that makes no sense.
+    """
     try:
         amount = float(number)
     except (TypeError, ValueError):

@@ -25,7 +25,7 @@ from uplift.allocation.threads import threads_for
 SAMPLE_FROM = 100_000
 """Units from which on a sample brackets the price."""
 _SIGMAS = 5.0
-_CLOSE = 1e-9
+CLOSE = 1e-9
 """Relative distance within which a slope counts as touching a price."""
 _WIDEN = (1.5, 10.0)
 _ROUNDING = 16 * 2.0**-52
@@ -75,7 +75,7 @@ class Solution:
 
 
 @dataclass(frozen=True, eq=False)
-class _Reading:
+class Reading:
     """What one pass at a bracket leaves: sums at the high price, and the core's steps down to the low price."""
 
     bracket: Bracket
@@ -114,24 +114,24 @@ def _solve(problem: Problem, sample: int | None) -> Solution:
     if n == 0:
         return Solution(np.zeros(0, np.int16), 0.0, 0, 0, Fraction(0), Fraction(0), 0, 0)
     if problem.budget_multiples is None:
-        return _without_limit(problem, passes=1)
+        return without_limit(problem, passes=1)
     if sample is None:
         sample = 0 if n < SAMPLE_FROM else int(2.7 * n ** (2 / 3))
     bracket = sampled_bracket(problem, sample) if sample else Bracket(math.inf, problem.min_roi)
     passes = 0
     if bracket is None:
-        slack = _without_limit(problem, passes=1)
+        slack = without_limit(problem, passes=1)
         if slack.spend <= problem.budget_multiples:
             return slack
         passes, bracket = 1, Bracket(math.inf, problem.min_roi)
     for attempt in count():
         reading = _read(problem, bracket)
         passes += 1
-        wider = _widen(problem, reading, attempt)
+        wider = widen(problem, reading, attempt)
         if wider is None:
             break
         bracket = wider
-    return _conclude(problem, reading, passes)
+    return conclude(problem, reading, passes)
 
 
 def sampled_bracket(problem: Problem, size: int) -> Bracket | None:
@@ -145,33 +145,55 @@ def sampled_bracket(problem: Problem, size: int) -> Bracket | None:
     rows = np.minimum(((np.arange(size) + jitter) * (n / size)).astype(np.int64), n - 1)
     if problem.open_unit.size:
         rows = rows[problem.open_unit[rows]]
-    part = _sub_problem(problem, rows)
+    return bracket_of_sample(_sub_problem(problem, rows), size / n)
+
+
+def bracket_of_sample(part: Problem, share: float, clusters: np.ndarray | None = None) -> Bracket | None:
+    """Prices at which a sample spends five standard errors more and less than its share of the budget.
+
+    Parameters
+    ----------
+    part : Problem
+        The sampled units, in float64, with the budget of all units.
+    share : float
+        Sampled share of all units, closed ones included.
+    clusters : ndarray of int [unit], optional
+        Units of one number were drawn together; the standard error is that of their sums.
+
+    Returns
+    -------
+    Bracket or None
+        None: the budget seems enough for everyone.
+    """
+    size = part.n_units
     arms, _, spend, _, _ = price_pass(*_kernel_inputs(part), 0.0, 1.0, 0.0, *_scales(part))
-    steps = hull_steps(part, np.arange(len(rows)), arms, problem.min_roi)
+    steps = hull_steps(part, np.arange(size), arms, part.min_roi)
     order = np.argsort(-steps.slope)
     spend_after = spend + np.cumsum(steps.cost[order])
-    assert problem.budget_multiples is not None
-    target = problem.budget_multiples * (size / n)
+    assert part.budget_multiples is not None
+    target = part.budget_multiples * share
     if not len(order) or spend_after[-1] <= target:
         middle = len(order)
     else:
         middle = int(np.searchsorted(spend_after, target, side="right"))
     taken = np.zeros(len(order), np.bool_)
     taken[order[:middle]] = True
-    start = np.where(arms > 0, part.cost[np.arange(len(rows)), np.maximum(arms, 1) - 1], 0.0)
-    steps_cost = np.bincount(steps.unit, weights=steps.cost * taken, minlength=len(rows))
-    per_unit = start * part.cost_unit.scale + steps_cost
-    sigma = float(per_unit.std()) * math.sqrt(max(len(rows), 1))
+    start = np.where(arms > 0, part.cost[np.arange(size), np.maximum(arms, 1) - 1], 0.0)
+    steps_cost = np.bincount(steps.unit, weights=steps.cost * taken, minlength=size)
+    sums = start * part.cost_unit.scale + steps_cost
+    if clusters is not None:  # of unequal size: what matters is how far each is from its share
+        sums = np.bincount(clusters, weights=sums - sums.mean())
+    sigma = float(sums.std()) * math.sqrt(max(len(sums), 1))
     above = int(np.searchsorted(spend_after, target - _SIGMAS * sigma, side="right"))
     below = int(np.searchsorted(spend_after, target + _SIGMAS * sigma, side="right"))
     # Room for the steps that are looked at around the break, twice over.
-    above = max(min(above, middle - math.ceil(2 * BACK * size / n)), 0)
-    below = max(below, middle + math.ceil(2 * AHEAD * size / n))
+    above = max(min(above, middle - math.ceil(2 * BACK * share)), 0)
+    below = max(below, middle + math.ceil(2 * AHEAD * share))
     if not len(order) or spend_after[-1] <= target - _SIGMAS * sigma:
         return None
     high = math.inf if above == 0 else float(steps.slope[order[above - 1]]) * (1 + 1e-6)
-    low = problem.min_roi if below >= len(order) else float(steps.slope[order[below]]) * (1 - 1e-6)
-    return Bracket(high, max(low, problem.min_roi))
+    low = part.min_roi if below >= len(order) else float(steps.slope[order[below]]) * (1 - 1e-6)
+    return Bracket(high, max(low, part.min_roi))
 
 
 def _sub_problem(problem: Problem, rows: np.ndarray) -> Problem:
@@ -202,17 +224,17 @@ def _scales(problem: Problem) -> tuple[float, float]:
     return problem.value_unit.scale, problem.cost_unit.scale
 
 
-def _read(problem: Problem, bracket: Bracket) -> _Reading:
+def _read(problem: Problem, bracket: Bracket) -> Reading:
     weight, high = bracket.high_weights
     # A slope equal to the low price belongs to the bracket: look a hair further down.
-    low = bracket.low * (1 - _CLOSE)
+    low = bracket.low * (1 - CLOSE)
     arms, rows, spend, worth, treated = price_pass(
         *_kernel_inputs(problem), weight, high, low, *_scales(problem)
     )
     steps = hull_steps(problem, rows, arms[rows], low)
     order = np.argsort(-steps.slope)
     spend_after = spend + np.cumsum(steps.cost[order])
-    return _Reading(
+    return Reading(
         bracket,
         arms,
         rows,
@@ -226,7 +248,7 @@ def _read(problem: Problem, bracket: Bracket) -> _Reading:
     )
 
 
-def _widen(problem: Problem, reading: _Reading, attempt: int) -> Bracket | None:
+def widen(problem: Problem, reading: Reading, attempt: int) -> Bracket | None:
     """A wider bracket when the break, or the steps wanted around it, lie outside this one.
 
     One that keeps missing (a few giant units that the sample did not see) ends at the whole line.
@@ -240,8 +262,8 @@ def _widen(problem: Problem, reading: _Reading, attempt: int) -> Bracket | None:
         slope = reading.slopes[place]
         before = int(np.searchsorted(-reading.slopes, -slope, side="left"))
         after = len(reading.order) - int(np.searchsorted(-reading.slopes, -slope, side="right"))
-        top = whole_top or (before >= BACK and slope < bracket.high * (1 - _CLOSE) and reading.spend <= money)
-        bottom = whole_bottom or (after >= AHEAD and slope > bracket.low * (1 + _CLOSE))
+        top = whole_top or (before >= BACK and slope < bracket.high * (1 - CLOSE) and reading.spend <= money)
+        bottom = whole_bottom or (after >= AHEAD and slope > bracket.low * (1 + CLOSE))
     else:
         top, bottom = whole_top or reading.spend <= money, whole_bottom
         if bottom and reading.spend <= money:
@@ -254,7 +276,7 @@ def _widen(problem: Problem, reading: _Reading, attempt: int) -> Bracket | None:
     return Bracket(high, max(low, lowest))
 
 
-def _rounding(problem: Problem, price: float, treated: int) -> Fraction:
+def rounding_allowance(problem: Problem, price: float, treated: int) -> Fraction:
     """What sums and comparisons at `price` can hide, summed over all units.
 
     Values were rounded down and costs up by less than one multiple for each treated unit; float64 comparisons of
@@ -265,23 +287,23 @@ def _rounding(problem: Problem, price: float, treated: int) -> Fraction:
     return counted + Fraction(_ROUNDING) * problem.n_units * Fraction(scale)
 
 
-def _without_limit(problem: Problem, passes: int) -> Solution:
+def without_limit(problem: Problem, passes: int) -> Solution:
     """Everyone at their best arm at the lowest price: optimal when it fits, so the bound is the value itself."""
-    low = problem.min_roi * (1 - _CLOSE)
+    low = problem.min_roi * (1 - CLOSE)
     arms, _, spend, worth, treated = price_pass(*_kernel_inputs(problem), 1.0, low, low, *_scales(problem))
-    return _unconstrained(problem, arms, int(spend), int(worth), int(treated), passes=passes, core=0)
+    return unconstrained(problem, arms, int(spend), int(worth), int(treated), passes=passes, core=0)
 
 
-def _unconstrained(
+def unconstrained(
     problem: Problem, arms: np.ndarray, spend: int, worth: int, treated: int, *, passes: int, core: int
 ) -> Solution:
-    rounding = _rounding(problem, problem.min_roi, treated)
+    rounding = rounding_allowance(problem, problem.min_roi, treated)
     return Solution(
         arms, 0.0, spend, worth, worth * problem.value_unit.step + rounding, rounding, passes, core
     )
 
 
-def _conclude(problem: Problem, reading: _Reading, passes: int) -> Solution:
+def conclude(problem: Problem, reading: Reading, passes: int) -> Solution:
     money = problem.budget_multiples
     assert money is not None
     steps, order, slopes = reading.steps, reading.order, reading.slopes
@@ -292,18 +314,18 @@ def _conclude(problem: Problem, reading: _Reading, passes: int) -> Solution:
         spend = int(reading.spend_after[-1]) if len(order) else reading.spend
         worth = reading.worth + int(steps.value.sum())
         treated = int(np.count_nonzero(arms))
-        return _unconstrained(problem, arms, spend, worth, treated, passes=passes, core=len(reading.rows))
+        return unconstrained(problem, arms, spend, worth, treated, passes=passes, core=len(reading.rows))
 
     price = float(slopes[place])
     first_tie = int(np.searchsorted(-slopes, -price, side="left"))
     after_ties = int(np.searchsorted(-slopes, -price, side="right"))
     spend = int(reading.spend_after[first_tie - 1]) if first_tie else reading.spend
     worth = reading.worth + int(steps.value[order[:first_tie]].sum())
-    rounding = _rounding(problem, price, reading.treated + first_tie)
+    level = np.bincount(steps.unit[order[:first_tie]], minlength=len(reading.rows))
+    rounding = rounding_allowance(problem, price, _treated_after(reading, level))
     slack = Fraction(problem.budget) - spend * problem.cost_unit.step
     bound = worth * problem.value_unit.step + Fraction(price) * slack + rounding
 
-    level = np.bincount(steps.unit[order[:first_tie]], minlength=len(reading.rows))
     begin = _tie_begin(slopes, max(first_tie - BACK, 0))
     end = _tie_end(slopes, min(after_ties + AHEAD, len(order)))
     around = order[begin:end]
@@ -330,7 +352,16 @@ def _tie_end(slopes: np.ndarray, place: int) -> int:
     return int(np.searchsorted(-slopes, -slopes[place - 1], side="right"))
 
 
-def _apply(reading: _Reading, level: np.ndarray) -> np.ndarray:
+def _treated_after(reading: Reading, level: np.ndarray) -> int:
+    """Units not in control after every core unit has taken its first `level` steps."""
+    before = reading.arms[reading.rows]
+    after = before.copy()
+    moved = np.flatnonzero(level)
+    after[moved] = reading.steps.arm[reading.steps.first[moved] + level[moved] - 1]
+    return reading.treated + int(np.count_nonzero(after)) - int(np.count_nonzero(before))
+
+
+def _apply(reading: Reading, level: np.ndarray) -> np.ndarray:
     """Arms after every core unit has taken its first `level` steps."""
     moved = np.flatnonzero(level)
     arms = reading.arms
