@@ -54,7 +54,9 @@ def large() -> pa.Table:
 @pytest.mark.parametrize("budget", [0.0, 37.5, 20_000.0, 1e9])
 def test_a_file_gives_the_decisions_of_memory_for_any_row_groups(large, tmp_path, group, budget):
     pq.write_table(large, tmp_path / "menus.parquet", row_group_size=group)
-    plan = allocate_file(source(tmp_path / "menus.parquet", block_rows=20_000), tmp_path / "plan.parquet", budget=budget)
+    plan = allocate_file(
+        source(tmp_path / "menus.parquet", block_rows=20_000), tmp_path / "plan.parquet", budget=budget
+    )
     expected = in_memory(large, budget=budget)
     assert pq.read_table(plan.path).equals(expected.to_table())
     assert plan.certificate == expected.certificate
@@ -94,7 +96,9 @@ def test_heavy_ties_are_broken_by_id_not_by_place(tmp_path):
     shuffled = table.take(pa.array(rng.permutation(n)))
     for name, rows in (("one", table), ("two", shuffled)):
         pq.write_table(rows, tmp_path / f"{name}.parquet", row_group_size=9_000)
-        allocate_file(source(tmp_path / f"{name}.parquet"), tmp_path / f"{name}_plan.parquet", budget=50_001.0)
+        allocate_file(
+            source(tmp_path / f"{name}.parquet"), tmp_path / f"{name}_plan.parquet", budget=50_001.0
+        )
     one, two = (pq.read_table(tmp_path / f"{name}_plan.parquet").sort_by("user") for name in ("one", "two"))
     assert one.equals(two)
     assert one.equals(in_memory(table, budget=50_001.0).to_table())
@@ -121,7 +125,11 @@ def test_effects_files_give_what_allocate_gives(tmp_path):
     mu = rng.beta(2, 20, (5_000, 3, 2)).astype(np.float32)
     mu[:, :, 1] *= mu[:, :, 0]
     effects = Effects(
-        mu, units=[f"u{i}" for i in range(5_000)], arms=("none", "c5", "c9"), stages=("click", "conversion"), model="m"
+        mu,
+        units=[f"u{i}" for i in range(5_000)],
+        arms=("none", "c5", "c9"),
+        stages=("click", "conversion"),
+        model="m",
     )
     effects.to_parquet(tmp_path / "effects.parquet")
     costs = {"c5": CostRule(on="conversion", amount=5.0), "c9": CostRule(on="send", amount=0.3)}
@@ -143,7 +151,9 @@ def test_effects_files_give_what_allocate_gives(tmp_path):
         (lambda t: t.set_column(0, "user", pa.array(np.r_[np.arange(len(t) - 1), 0])), "1 of 2 rows repeat"),
         (lambda t: t.set_column(0, "user", pa.array([None, *range(1, len(t))])), "1 units have no 'user'"),
         (
-            lambda t: t.set_column(1, "value__a0", pa.array(np.r_[np.full(len(t) - 1, 1.0), np.nan], pa.float32())),
+            lambda t: t.set_column(
+                1, "value__a0", pa.array(np.r_[np.full(len(t) - 1, 1.0), np.nan], pa.float32())
+            ),
             "value of arm 'a0' is nan (1 such cells in",
         ),
         (lambda t: t.set_column(4, "cost__a0", pa.array(["x"] * len(t))), "Column 'cost__a0' holds string"),
@@ -153,7 +163,9 @@ def test_effects_files_give_what_allocate_gives(tmp_path):
 def test_bad_files_are_refused_in_a_sentence_and_leave_nothing(tmp_path, change, words):
     pq.write_table(change(menu_table(1_000)), tmp_path / "menus.parquet", row_group_size=300)
     with pytest.raises(AllocationError) as caught:
-        allocate_file(source(tmp_path / "menus.parquet", block_rows=300), tmp_path / "plan.parquet", budget=10.0)
+        allocate_file(
+            source(tmp_path / "menus.parquet", block_rows=300), tmp_path / "plan.parquet", budget=10.0
+        )
     assert words in str(caught.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["menus.parquet"]
 

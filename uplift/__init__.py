@@ -32,12 +32,14 @@ _PUBLIC = {
     "UpliftError": "uplift.errors",
     "allocate": "uplift.allocation",
     "allocate_arrays": "uplift.allocation",
+    "allocate_file": "uplift.allocation",
     "check": "uplift.checks",
     "evaluate": "uplift.metrics",
     "list_models": "uplift.models.registry",
     "load_dataset": "uplift.datasets",
     "load_model": "uplift.models.registry",
     "make_model": "uplift.models.registry",
+    "recalibration": "uplift.metrics",
     "report": "uplift.reporting",
     "run": "uplift.pipeline",
     "simulate": "uplift.simulation",
@@ -57,12 +59,14 @@ __all__ = [
     "UpliftError",
     "allocate",
     "allocate_arrays",
+    "allocate_file",
     "check",
     "evaluate",
     "list_models",
     "load_dataset",
     "load_model",
     "make_model",
+    "recalibration",
     "report",
     "run",
     "simulate",
@@ -70,7 +74,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from uplift.allocation import Allocation, allocate, allocate_arrays
+    from uplift.allocation import Allocation, allocate, allocate_arrays, allocate_file
     from uplift.arms import Arm, CostRule
     from uplift.campaign import Campaign
     from uplift.campaign_stream import CampaignStream
@@ -78,7 +82,7 @@ if TYPE_CHECKING:
     from uplift.datasets import load_dataset
     from uplift.effects import Effects
     from uplift.errors import UpliftError
-    from uplift.metrics import Evaluation, evaluate
+    from uplift.metrics import Evaluation, evaluate, recalibration
     from uplift.models.ecup import ECUP
     from uplift.models.registry import list_models, load_model, make_model
     from uplift.pipeline import run

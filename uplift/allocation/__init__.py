@@ -16,4 +16,14 @@ from uplift.allocation.file_plan import FilePlan, allocate_file
 from uplift.allocation.from_effects import allocate
 from uplift.allocation.menus import EffectsFile, MenuFile
 
-__all__ = ["Allocation", "BudgetCurve", "Certificate", "EffectsFile", "FilePlan", "MenuFile", "allocate", "allocate_arrays", "allocate_file"]
+__all__ = [
+    "Allocation",
+    "BudgetCurve",
+    "Certificate",
+    "EffectsFile",
+    "FilePlan",
+    "MenuFile",
+    "allocate",
+    "allocate_arrays",
+    "allocate_file",
+]

@@ -145,9 +145,7 @@ def allocate_file(
     )
 
 
-def _write(
-    source: MenuSource, terms: Terms, solved: StreamSolution, path: Path
-) -> tuple[list[int], int]:
+def _write(source: MenuSource, terms: Terms, solved: StreamSolution, path: Path) -> tuple[list[int], int]:
     """Write the plan block by block; units per arm code, and the number held out."""
     import pyarrow.parquet as pq
 

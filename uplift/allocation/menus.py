@@ -214,9 +214,7 @@ class MenuFile(MenuSource):
         for name, kind in types.items():
             if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
                 raise AllocationError(f"Column {name!r} holds {kind}: values and costs are numbers.")
-        self._dtype = (
-            np.float32 if all(pa.types.is_float32(kind) for kind in types.values()) else np.float64
-        )
+        self._dtype = np.float32 if all(pa.types.is_float32(kind) for kind in types.values()) else np.float64
         self.campaign, self.model, self.model_fingerprint = campaign, model, model
 
     def _menu(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:

@@ -214,9 +214,7 @@ def solve_stream(source: MenuSource, terms: Terms) -> StreamSolution:
             )
         if money is None:
             arms, spend, worth, treated = stream.everyone()
-            return StreamSolution(
-                whole, unconstrained(whole, arms, spend, worth, treated, passes=1, core=0)
-            )
+            return StreamSolution(whole, unconstrained(whole, arms, spend, worth, treated, passes=1, core=0))
         passes = 0
         everything = Bracket(math.inf, terms.min_roi)
         bracket = everything if source.n_rows < SAMPLE_FROM else stream.sampled_bracket()
