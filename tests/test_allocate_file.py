@@ -8,11 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from benchmarks.bench_allocate import marketing
 
+from benchmarks.bench_allocate import marketing
 from uplift import Effects
-from uplift.allocation import EffectsFile, MenuFile, allocate, allocate_arrays, allocate_file
-from uplift.allocation import streamed
+from uplift.allocation import EffectsFile, MenuFile, allocate, allocate_arrays, allocate_file, streamed
 from uplift.arms import CostRule
 from uplift.errors import AllocationError, OutputError
 

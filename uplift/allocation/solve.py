@@ -180,7 +180,7 @@ def bracket_of_sample(part: Problem, share: float, clusters: np.ndarray | None =
     taken[order[:middle]] = True
     start = np.where(arms > 0, part.cost[np.arange(size), np.maximum(arms, 1) - 1], 0.0)
     steps_cost = np.bincount(steps.unit, weights=steps.cost * taken, minlength=size)
-    sums = start * part.cost_unit.scale + steps_cost
+    sums: np.ndarray = start * part.cost_unit.scale + steps_cost
     if clusters is not None:  # of unequal size: what matters is how far each is from its share
         sums = np.bincount(clusters, weights=sums - sums.mean())
     sigma = float(sums.std()) * math.sqrt(max(len(sums), 1))

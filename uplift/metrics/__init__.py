@@ -3,7 +3,7 @@
 from uplift.metrics.definitions import DEFINITIONS, HEADLINE, Definition, describe
 from uplift.metrics.evaluation import Curve, Evaluation, evaluate
 from uplift.metrics.policy_value import PolicyValue, policy_value
-from uplift.metrics.recalibration import Recalibration, recalibration
+from uplift.metrics.shrinkage import Recalibration, recalibration
 
 __all__ = [
     "DEFINITIONS",
