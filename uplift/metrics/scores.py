@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from uplift.errors import EvaluationError
+from uplift.metrics.curve_areas import GAIN, RUNNING_MEANS, RUNNING_RATIO, curve_areas, polyline_areas
 from uplift.metrics.ranking import Cells
 
 
@@ -52,19 +53,23 @@ def uplift_counts(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
 
 def area(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Trapezoid area under the polyline from the origin through (x, y), [...]."""
-    dx = np.diff(x, prepend=0.0, axis=-1)
-    before = np.concatenate([np.zeros((*y.shape[:-1], 1)), y[..., :-1]], axis=-1)
-    return 0.5 * np.sum(dx * (y + before), axis=-1)
+    return _areas(x, y, np.float64(0.0))
 
 
 def area_above_chord(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Area between the curve and the straight line to its end, [...]."""
-    return area(x, y) - 0.5 * x[..., -1] * y[..., -1]
+    return _areas(x, y, np.float64(1.0))
+
+
+def _areas(x: np.ndarray, y: np.ndarray, chord: np.float64) -> np.ndarray:
+    x, y = np.broadcast_arrays(x, y)
+    flat = (np.ascontiguousarray(part, np.float64).reshape(-1, part.shape[-1]) for part in (x, y))
+    return polyline_areas(*flat, chord).reshape(x.shape[:-1])[()]
 
 
 def qini_per_capita(cells: Cells) -> np.ndarray:
     """Area of V4 above its chord, in outcome units per customer. Random = 0."""
-    return area_above_chord(*gain_curve(cells))
+    return _above_chord(cells, GAIN)
 
 
 def qini_sklift(cells: Cells) -> np.ndarray:
@@ -73,7 +78,7 @@ def qini_sklift(cells: Cells) -> np.ndarray:
     Binary outcomes without weights. Random = 0, perfect = 1.
     """
     return _normalised(
-        area_above_chord(*qini_counts(cells)), area_above_chord(*qini_counts(_perfect_qini(cells)))
+        _above_chord(cells, RUNNING_RATIO), _above_chord(_perfect_qini(cells), RUNNING_RATIO)
     )
 
 
@@ -83,7 +88,7 @@ def auuc_sklift(cells: Cells) -> np.ndarray:
     Binary outcomes without weights. Random = 0, perfect = 1.
     """
     return _normalised(
-        area_above_chord(*uplift_counts(cells)), area_above_chord(*uplift_counts(_perfect_uplift(cells)))
+        _above_chord(cells, RUNNING_MEANS), _above_chord(_perfect_uplift(cells), RUNNING_MEANS)
     )
 
 
@@ -119,6 +124,13 @@ def uplift_at(cells: Cells, share: float) -> np.ndarray:
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(defined, y_t / n_t - y_c / n_c, np.nan)[()]
+
+
+def _above_chord(cells: Cells, curve: int) -> np.ndarray:
+    """Area above the chord of one of the three curves, [...], without writing the curve down."""
+    parts = (cells.n_t, cells.n_c, cells.y_t, cells.y_c)
+    flat = (np.ascontiguousarray(part, np.float64).reshape(-1, part.shape[-1]) for part in parts)
+    return curve_areas(*flat, curve).reshape(cells.n_t.shape[:-1])[()]
 
 
 def _perfect_qini(cells: Cells) -> Cells:
