@@ -124,14 +124,24 @@ class Rows(NamedTuple):
         EvaluationError
             A score is missing or infinite, or one of the two groups has no rows.
         """
+        self.check_scores(refused)
         n, treated = len(self.score), int(np.count_nonzero(self.treated))
-        if refused:
-            raise EvaluationError(
-                f"{refused:,} of {n:,} scores are missing or infinite; a ranking needs a number for every row."
-            )
         for name, count in (("treated", treated), ("control", n - treated)):
             if count == 0:
                 raise EvaluationError(f"there are no {name} rows among the {n:,}; a comparison needs both.")
+
+    def check_scores(self, refused: int) -> None:
+        """Complain about `refused` scores.
+
+        Raises
+        ------
+        EvaluationError
+            A score is missing or infinite.
+        """
+        if refused:
+            raise EvaluationError(
+                f"{refused:,} of {len(self.score):,} scores are missing or infinite; a ranking needs a number for every row."
+            )
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What compiled code takes: treated as uint8, outcome, weight (empty when all are 1)."""

@@ -14,6 +14,8 @@ error; a *resample* in which it is not defined is NaN, for `inference.spread` to
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from uplift.errors import EvaluationError
@@ -131,6 +133,13 @@ def _above_chord(cells: Cells, curve: int) -> np.ndarray:
     parts = (cells.n_t, cells.n_c, cells.y_t, cells.y_c)
     flat = (np.ascontiguousarray(part, np.float64).reshape(-1, part.shape[-1]) for part in parts)
     return curve_areas(*flat, curve).reshape(cells.n_t.shape[:-1])[()]
+
+
+def perfect_area(cells: Cells, metric: Literal["qini", "uplift"]) -> float:
+    """Area above the chord of the realised optimum, by which scikit-uplift divides."""
+    if metric == "qini":
+        return float(_above_chord(_perfect_qini(cells), RUNNING_RATIO))
+    return float(_above_chord(_perfect_uplift(cells), RUNNING_MEANS))
 
 
 def _perfect_qini(cells: Cells) -> Cells:
