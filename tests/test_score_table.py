@@ -25,7 +25,9 @@ from uplift.metrics.table_scores import placebo_error as table_placebo
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]
 
 
-def _rows(n: int, seed: int, *, digits: int | None = None, weighted: bool = False, money: bool = False) -> Rows:
+def _rows(
+    n: int, seed: int, *, digits: int | None = None, weighted: bool = False, money: bool = False
+) -> Rows:
     rng = np.random.default_rng(seed)
     score = rng.normal(size=n) if digits is None else np.round(rng.normal(size=n), digits)
     treated = rng.random(n) < 0.4
@@ -94,11 +96,12 @@ def test_any_finite_scores_are_ranked(values: list[float]) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    seed=st.integers(0, 10_000), digits=st.sampled_from([None, 1]), weighted=st.booleans(), money=st.booleans()
+    seed=st.integers(0, 10_000),
+    digits=st.sampled_from([None, 1]),
+    weighted=st.booleans(),
+    money=st.booleans(),
 )
-def test_parts_add_up_to_what_memory_says(
-    seed: int, digits: int | None, weighted: bool, money: bool
-) -> None:
+def test_parts_add_up_to_what_memory_says(seed: int, digits: int | None, weighted: bool, money: bool) -> None:
     rows = _rows(800, seed, digits=digits, weighted=weighted, money=money)
     table, ranking = reduce(add, _parts(rows, seed)), Ranking.build(*rows)
     assert not table.binned
@@ -107,7 +110,9 @@ def test_parts_add_up_to_what_memory_says(
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-9)
     for weighting in ("qini", "autoc"):
         influence = rate_influence(ranking, weighting)
-        assert rate(table, weighting) == pytest.approx((influence.value, standard_error(influence.rows)), rel=1e-9)
+        assert rate(table, weighting) == pytest.approx(
+            (influence.value, standard_error(influence.rows)), rel=1e-9
+        )
     assert table_placebo(table) == pytest.approx(placebo_error(ranking), rel=1e-9)
     comparison = Comparison(np.arange(800), rows[1], rows[3], None, None, "none")
     estimate, memory = average_effect(table), difference_in_means(comparison, rows[2])
@@ -119,7 +124,9 @@ def test_parts_add_up_to_what_memory_says(
 def test_every_number_of_a_table_is_that_of_its_rows(stage: str, weighted: bool) -> None:
     score, treated, outcome, weight = _rows(5_000, 3, weighted=weighted, money=stage == "value")
     comparison = Comparison(np.arange(5_000), treated, weight, None, None, "none")
-    memory = ArmScores(comparison, outcome, stage, "a", 0.95, 100, (0.1, 0.3), 0).score(score, calibrated=True)
+    memory = ArmScores(comparison, outcome, stage, "a", 0.95, 100, (0.1, 0.3), 0).score(
+        score, calibrated=True
+    )
     table = reduce(add, _parts((score, treated, outcome, weight), 0))
     found = TableScores(stage, 0.95, 100, (0.1, 0.3), 0).score(table, calibrated=True, weighted=weighted)
     assert [row["metric"] for row in found.rows] == [row["metric"] for row in memory.rows]

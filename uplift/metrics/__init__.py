@@ -3,6 +3,8 @@
 from uplift.metrics.definitions import DEFINITIONS, HEADLINE, Definition, describe
 from uplift.metrics.evaluation import Curve, Evaluation, evaluate
 from uplift.metrics.policy_value import PolicyValue, policy_value
+from uplift.metrics.score_table import ScoreTable
+from uplift.metrics.streamed import StreamedEvaluation, evaluate_stream
 
 __all__ = [
     "DEFINITIONS",
@@ -11,7 +13,10 @@ __all__ = [
     "Definition",
     "Evaluation",
     "PolicyValue",
+    "ScoreTable",
+    "StreamedEvaluation",
     "describe",
     "evaluate",
+    "evaluate_stream",
     "policy_value",
 ]

@@ -116,9 +116,9 @@ class ScoreTable:
         if not len(keys):
             return start
         order = descending(rows.score).order
-        groups = group_rows(order, keys, np.uint64(0), rows.score, *rows.arrays())
+        first, last, sums = group_rows(order, keys, np.uint64(0), rows.score, *rows.arrays())
         least = 1.0 if rows.weight is None else float(rows.weight.min())
-        return cls(*groups, 0, max_groups, least)._fitted()
+        return cls(first, last, sums, 0, max_groups, least)._fitted()
 
     def __add__(self, other: ScoreTable) -> ScoreTable:
         """Table of the rows of both.
@@ -134,20 +134,18 @@ class ScoreTable:
             )
         drop = max(self.drop, other.drop)
         one, two = (self.first, self.last, self.sums), (other.first, other.last, other.sums)
-        groups = merge_groups(*one, *two, np.uint64(drop))
-        return ScoreTable(
-            *groups, drop, self.max_groups, min(self.least_weight, other.least_weight)
-        )._fitted()
+        first, last, sums = merge_groups(*one, *two, np.uint64(drop))
+        least = min(self.least_weight, other.least_weight)
+        return ScoreTable(first, last, sums, drop, self.max_groups, least)._fitted()
 
     def _fitted(self) -> ScoreTable:
         drop = int(bits_to_drop(self.first, self.last, np.uint64(self.drop), self.max_groups))
         if drop == self.drop:
             return self
         none = ScoreTable.empty(max_groups=self.max_groups)
-        groups = merge_groups(
-            self.first, self.last, self.sums, none.first, none.last, none.sums, np.uint64(drop)
-        )
-        return ScoreTable(*groups, drop, self.max_groups, self.least_weight)
+        one, two = (self.first, self.last, self.sums), (none.first, none.last, none.sums)
+        first, last, sums = merge_groups(*one, *two, np.uint64(drop))
+        return ScoreTable(first, last, sums, drop, self.max_groups, self.least_weight)
 
     def __len__(self) -> int:
         return len(self.first)

@@ -65,8 +65,12 @@ def area_above_chord(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _areas(x: np.ndarray, y: np.ndarray, chord: np.float64) -> np.ndarray:
     x, y = np.broadcast_arrays(x, y)
-    flat = (np.ascontiguousarray(part, np.float64).reshape(-1, part.shape[-1]) for part in (x, y))
-    return polyline_areas(*flat, chord).reshape(x.shape[:-1])[()]
+    return polyline_areas(_flat(x), _flat(y), chord).reshape(x.shape[:-1])[()]
+
+
+def _flat(sums: np.ndarray) -> np.ndarray:
+    """[draw, group] of [..., group], for compiled passes."""
+    return np.ascontiguousarray(sums, np.float64).reshape(-1, sums.shape[-1])
 
 
 def qini_per_capita(cells: Cells) -> np.ndarray:
@@ -79,9 +83,7 @@ def qini_sklift(cells: Cells) -> np.ndarray:
 
     Binary outcomes without weights. Random = 0, perfect = 1.
     """
-    return _normalised(
-        _above_chord(cells, RUNNING_RATIO), _above_chord(_perfect_qini(cells), RUNNING_RATIO)
-    )
+    return _normalised(_above_chord(cells, RUNNING_RATIO), _above_chord(_perfect_qini(cells), RUNNING_RATIO))
 
 
 def auuc_sklift(cells: Cells) -> np.ndarray:
@@ -130,9 +132,8 @@ def uplift_at(cells: Cells, share: float) -> np.ndarray:
 
 def _above_chord(cells: Cells, curve: int) -> np.ndarray:
     """Area above the chord of one of the three curves, [...], without writing the curve down."""
-    parts = (cells.n_t, cells.n_c, cells.y_t, cells.y_c)
-    flat = (np.ascontiguousarray(part, np.float64).reshape(-1, part.shape[-1]) for part in parts)
-    return curve_areas(*flat, curve).reshape(cells.n_t.shape[:-1])[()]
+    n_t, n_c, y_t, y_c = (_flat(part) for part in cells.arrays())
+    return curve_areas(n_t, n_c, y_t, y_c, curve).reshape(cells.n_t.shape[:-1])[()]
 
 
 def perfect_area(cells: Cells, metric: Literal["qini", "uplift"]) -> float:

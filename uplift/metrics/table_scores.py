@@ -25,12 +25,28 @@ from uplift.metrics.score_table import ScoreTable
 
 
 class TableScored(NamedTuple):
-    """Rows of metrics (metric, value, se, low, high, binning_error), the curve, tenths, and what is missing and why."""
+    """What :meth:`TableScores.score` finds.
+
+    Attributes
+    ----------
+    rows : list of dict
+        Metrics: metric, value, se, low, high, binning_error.
+    curve : Curve
+    tenths : list of dict
+        Predicted and observed effect by tenth of the ranking.
+    missing : list of str
+        What could not be computed, and why.
+    headline, placebo, off : float
+        The headline, its standard error if coupons did nothing, and its binning error.
+    """
 
     rows: list[dict[str, Any]]
     curve: Curve
     tenths: list[dict[str, Any]]
     missing: list[str]
+    headline: float
+    placebo: float
+    off: float
 
 
 def average_effect(table: ScoreTable, *, confidence: float = 0.95) -> Estimate:
@@ -155,7 +171,9 @@ class TableScores:
                 rows.append(self._row("calibration_slope", value, se if se > 0 else float("nan"), missing))
                 if len(tenths) > 1:
                     rows.append(self._distance(tenths))
-        return TableScored(rows, self._curve(table.cells, draws), tenths, missing)
+        curve, headline = self._curve(table.cells, draws), float(scores.qini_per_capita(table.cells))
+        off = binning_error(table, HEADLINE)
+        return TableScored(rows, curve, tenths, missing, headline, placebo_error(table), off)
 
     def _wanted(self) -> list[tuple[str, Callable[[Cells], np.ndarray]]]:
         wanted: list[tuple[str, Callable[[Cells], np.ndarray]]] = [(HEADLINE, scores.qini_per_capita)]
