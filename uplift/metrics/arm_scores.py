@@ -217,12 +217,8 @@ class ArmScores:
         z = inference.normal_quantile(self.confidence)
         parts: list[np.ndarray] = []
         for curve in (scores.gain_curve, scores.lift_curve):
-            x, y = curve(ranking.cells)
-            line = np.interp(grid, np.append(0.0, x), np.append(0.0, y))
-            xs, ys = curve(draws)
-            se = np.array([
-                np.interp(grid, np.append(0.0, a), np.append(0.0, b)) for a, b in zip(xs, ys, strict=True)
-            ]).std(axis=0, ddof=1)  # fmt: skip
+            line = scores.heights(grid, *curve(ranking.cells))
+            se = scores.heights(grid, *curve(draws)).std(axis=0, ddof=1)
             parts += [line, line - z * se, line + z * se]
         return Curve(grid, *parts)
 

@@ -59,3 +59,22 @@ def polyline_areas(x, y, chord):  # type: ignore[no-untyped-def]
                 part = 0.0
         found[draw] = 0.5 * (area + part) - chord * 0.5 * x_before * y_before
     return found
+
+
+@njit(cache=True, nogil=True)
+def on_grid(grid, x, y):  # type: ignore[no-untyped-def]
+    """Height at `grid` [point] (rising) of each polyline from the origin through (x, y) [draw, group], [draw, point]."""
+    draws, groups = x.shape
+    found = np.empty((draws, grid.shape[0]))
+    for draw in range(draws):
+        at = 0
+        for point in range(grid.shape[0]):
+            g = grid[point]
+            while at < groups - 1 and x[draw, at] < g:
+                at += 1
+            x_before = x[draw, at - 1] if at else 0.0
+            y_before = y[draw, at - 1] if at else 0.0
+            step = x[draw, at] - x_before
+            part = min(max((g - x_before) / step, 0.0), 1.0) if step > 0.0 else 0.0
+            found[draw, point] = y_before + part * (y[draw, at] - y_before)
+    return found

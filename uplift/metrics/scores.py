@@ -19,7 +19,14 @@ from typing import Literal
 import numpy as np
 
 from uplift.errors import EvaluationError
-from uplift.metrics.curve_areas import GAIN, RUNNING_MEANS, RUNNING_RATIO, curve_areas, polyline_areas
+from uplift.metrics.curve_areas import (
+    GAIN,
+    RUNNING_MEANS,
+    RUNNING_RATIO,
+    curve_areas,
+    on_grid,
+    polyline_areas,
+)
 from uplift.metrics.ranking import Cells
 
 
@@ -71,6 +78,11 @@ def _areas(x: np.ndarray, y: np.ndarray, chord: np.float64) -> np.ndarray:
 def _flat(sums: np.ndarray) -> np.ndarray:
     """[draw, group] of [..., group], for compiled passes."""
     return np.ascontiguousarray(sums, np.float64).reshape(-1, sums.shape[-1])
+
+
+def heights(grid: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The polyline from the origin through (x, y) [..., group] at rising shares `grid` [point], [..., point]."""
+    return on_grid(grid, _flat(x), _flat(y)).reshape(*x.shape[:-1], len(grid))
 
 
 def qini_per_capita(cells: Cells) -> np.ndarray:

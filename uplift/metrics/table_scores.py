@@ -220,8 +220,8 @@ class TableScores:
         z = inference.normal_quantile(self.confidence)
         parts: list[np.ndarray] = []
         for curve in (scores.gain_curve, scores.lift_curve):
-            line = _on_grid(grid, *curve(cells))
-            se = np.array([_on_grid(grid, x, y) for x, y in zip(*curve(draws), strict=True)]).std(0, ddof=1)
+            line = scores.heights(grid, *curve(cells))
+            se = scores.heights(grid, *curve(draws)).std(axis=0, ddof=1)
             parts += [line, line - z * se, line + z * se]
         return Curve(grid, *parts)
 
@@ -243,7 +243,3 @@ class TableScores:
                 "observed": observed, "low": observed - z * se, "high": observed + z * se,
             })  # fmt: skip
         return rows
-
-
-def _on_grid(grid: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.interp(grid, np.append(0.0, x), np.append(0.0, y))
