@@ -113,3 +113,15 @@ def spread_around(ends, outcome, weight, height, mean):  # type: ignore[no-untyp
             spread += w * (outcome[i] * height[group] - mean) ** 2
         at = ends[group]
     return spread
+
+
+@njit(cache=True, nogil=True)
+def drawn_sums(unit, slice_of, times, treated, outcome, weight, sums):  # type: ignore[no-untyped-def]
+    """Add w and w y of rows whose `unit` was drawn `times` [unit], into `sums` [2, arm, slice]."""
+    weighted = weight.shape[0] > 0
+    for i in range(unit.shape[0]):
+        drawn = times[unit[i]]
+        if drawn:
+            w = drawn * weight[i] if weighted else float(drawn)
+            sums[0, treated[i], slice_of[i]] += w
+            sums[1, treated[i], slice_of[i]] += w * outcome[i]
