@@ -216,9 +216,9 @@ class ArmScores:
         grid = np.linspace(0, 1, CURVE_POINTS)
         z = inference.normal_quantile(self.confidence)
         parts: list[np.ndarray] = []
-        for curve in (scores.gain_curve, scores.lift_curve):
-            line = scores.heights(grid, *curve(ranking.cells))
-            se = scores.heights(grid, *curve(draws)).std(axis=0, ddof=1)
+        for curve in (scores.gain_heights, scores.lift_heights):
+            line = curve(ranking.cells, grid)
+            se = curve(draws, grid).std(axis=0, ddof=1)
             parts += [line, line - z * se, line + z * se]
         return Curve(grid, *parts)
 

@@ -62,19 +62,29 @@ def polyline_areas(x, y, chord):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def on_grid(grid, x, y):  # type: ignore[no-untyped-def]
-    """Height at `grid` [point] (rising) of each polyline from the origin through (x, y) [draw, group], [draw, point]."""
-    draws, groups = x.shape
+def curve_heights(grid, n_t, n_c, y_t, y_c, curve):  # type: ignore[no-untyped-def]
+    """Height per customer of V4 or V2 at rising shares `grid` [point], straight between groups, [draw, point]."""
+    draws, groups = n_t.shape
     found = np.empty((draws, grid.shape[0]))
     for draw in range(draws):
+        total_t, total_c = n_t[draw, groups - 1], n_c[draw, groups - 1]
+        whole = total_t + total_c
         at = 0
         for point in range(grid.shape[0]):
-            g = grid[point]
-            while at < groups - 1 and x[draw, at] < g:
+            while at < groups - 1 and (n_t[draw, at] + n_c[draw, at]) / whole < grid[point]:
                 at += 1
-            x_before = x[draw, at - 1] if at else 0.0
-            y_before = y[draw, at - 1] if at else 0.0
-            step = x[draw, at] - x_before
-            part = min(max((g - x_before) / step, 0.0), 1.0) if step > 0.0 else 0.0
-            found[draw, point] = y_before + part * (y[draw, at] - y_before)
+            x_before, v_before, x_here, v_here = 0.0, 0.0, 0.0, 0.0
+            for group in range(at - 1, at + 1):
+                if group < 0:
+                    continue
+                a, b, s, r = n_t[draw, group], n_c[draw, group], y_t[draw, group], y_c[draw, group]
+                x_before, v_before = x_here, v_here
+                x_here = (a + b) / whole
+                if curve == 4:
+                    v_here = s / total_t - r / total_c
+                else:
+                    v_here = ((s / a if a != 0.0 else 0.0) - (r / b if b != 0.0 else 0.0)) * x_here
+            step = x_here - x_before
+            part = min(max((grid[point] - x_before) / step, 0.0), 1.0) if step > 0.0 else 0.0
+            found[draw, point] = v_before + part * (v_here - v_before)
     return found

@@ -109,8 +109,7 @@ def placebo_error(ranking: Ranking) -> float:
     cells, n = ranking.cells, ranking.n_rows
     treated, outcome, weight = ranking.ranked
     totals, squares = arm_weights(treated, weight)
-    mass = cells.n_t + cells.n_c
-    height = 0.5 - 0.5 / mass[-1] * (mass + np.append(0.0, mass[:-1]))
-    mean = float(np.diff(cells.y_t + cells.y_c, prepend=0.0) @ height) / mass[-1]
-    variance = spread_around(ranking.ends, outcome, weight, height, mean) / mass[-1] * n / max(n - 1, 1)
+    _, means, height, _ = rate_heights(*cells.arrays(), False)
+    mean = float(means @ totals) / totals.sum()
+    variance = spread_around(ranking.ends, outcome, weight, height, mean) / totals.sum() * n / max(n - 1, 1)
     return float(np.sqrt(variance * np.sum(squares / np.square(totals))))

@@ -24,7 +24,7 @@ from uplift.metrics.curve_areas import (
     RUNNING_MEANS,
     RUNNING_RATIO,
     curve_areas,
-    on_grid,
+    curve_heights,
     polyline_areas,
 )
 from uplift.metrics.ranking import Cells
@@ -80,9 +80,19 @@ def _flat(sums: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(sums, np.float64).reshape(-1, sums.shape[-1])
 
 
-def heights(grid: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The polyline from the origin through (x, y) [..., group] at rising shares `grid` [point], [..., point]."""
-    return on_grid(grid, _flat(x), _flat(y)).reshape(*x.shape[:-1], len(grid))
+def gain_heights(cells: Cells, grid: np.ndarray) -> np.ndarray:
+    """:func:`gain_curve` at rising shares `grid` [point], straight between groups, [..., point]."""
+    return _heights(cells, grid, GAIN)
+
+
+def lift_heights(cells: Cells, grid: np.ndarray) -> np.ndarray:
+    """:func:`lift_curve` at rising shares `grid` [point], straight between groups, [..., point]."""
+    return _heights(cells, grid, RUNNING_MEANS)
+
+
+def _heights(cells: Cells, grid: np.ndarray, curve: int) -> np.ndarray:
+    n_t, n_c, y_t, y_c = (_flat(part) for part in cells.arrays())
+    return curve_heights(grid, n_t, n_c, y_t, y_c, curve).reshape(*cells.n_t.shape[:-1], len(grid))
 
 
 def qini_per_capita(cells: Cells) -> np.ndarray:

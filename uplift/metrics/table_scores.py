@@ -219,9 +219,9 @@ class TableScores:
         grid = np.linspace(0, 1, CURVE_POINTS)
         z = inference.normal_quantile(self.confidence)
         parts: list[np.ndarray] = []
-        for curve in (scores.gain_curve, scores.lift_curve):
-            line = scores.heights(grid, *curve(cells))
-            se = scores.heights(grid, *curve(draws)).std(axis=0, ddof=1)
+        for curve in (scores.gain_heights, scores.lift_heights):
+            line = curve(cells, grid)
+            se = curve(draws, grid).std(axis=0, ddof=1)
             parts += [line, line - z * se, line + z * se]
         return Curve(grid, *parts)
 
