@@ -20,6 +20,7 @@ import numpy.typing as npt
 from uplift.errors import EvaluationError
 from uplift.metrics import scores
 from uplift.metrics.radix_order import descending
+from uplift.metrics.ranked_sums import running_lift
 from uplift.metrics.ranking import Ranking
 
 Array = npt.NDArray[np.float64]
@@ -208,19 +209,7 @@ def _causalml_lift(
     y: Array, score: npt.NDArray[Any], treated: npt.NDArray[np.bool_], *, scale: str | None
 ) -> Array:
     """Cumulative mean uplift (times the treated rows), from 0 rows on; gaps before both arms are seen are bridged."""
-    order = _pandas_order(score)
-    y, treated = y[order], treated[order]
-    n_t, y_t, y_all = np.cumsum(treated), np.cumsum(y * treated), np.cumsum(y)
-    n_c = np.arange(1, len(y) + 1) - n_t
-    with np.errstate(invalid="ignore", divide="ignore"):
-        if scale == "treated":
-            values = y_t - (y_all - y_t) * n_t / n_c
-        else:
-            values = y_t / n_t - (y_all - y_t) / n_c
-    values = np.append(0.0, values)
-    known = np.isfinite(values)
-    where = np.arange(len(values))
-    return np.interp(where, where[known], values[known])
+    return running_lift(_pandas_order(score), treated.view(np.uint8), y, scale == "treated")
 
 
 def _pandas_order(score: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

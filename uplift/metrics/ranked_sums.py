@@ -125,3 +125,30 @@ def drawn_sums(unit, slice_of, times, treated, outcome, weight, sums):  # type: 
             w = drawn * weight[i] if weighted else float(drawn)
             sums[0, treated[i], slice_of[i]] += w
             sums[1, treated[i], slice_of[i]] += w * outcome[i]
+
+
+@njit(cache=True, nogil=True)
+def running_lift(order, treated, outcome, counts):  # type: ignore[no-untyped-def]
+    """CausalML's curve after each row, float64 [row + 1]: V3, or V1 if `counts`; straight until both arms are seen."""
+    n = order.shape[0]
+    curve = np.empty(n + 1)
+    curve[0] = 0.0
+    n_t, n_c, y_t, y_c, gap = 0, 0, 0.0, 0.0, 0
+    for i in range(n):
+        row = order[i]
+        t, y = treated[row], outcome[row]
+        n_t += t
+        n_c += 1 - t
+        y_t += t * y
+        y_c += (1 - t) * y
+        if n_c == 0 or (n_t == 0 and not counts):
+            gap = i + 1
+            continue
+        if counts:
+            curve[i + 1] = y_t - y_c * n_t / n_c
+        else:
+            curve[i + 1] = y_t / n_t - y_c / n_c
+        if gap == i and gap:
+            for k in range(1, gap + 1):
+                curve[k] = curve[i + 1] * k / (gap + 1)
+    return curve
