@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,9 @@ from uplift.effects import Effects
 from uplift.errors import UpliftError
 from uplift.io.atomic import atomic_path
 from uplift.roles import Roles
+
+if TYPE_CHECKING:
+    from uplift.campaign_stream import CampaignStream
 
 REPORT = "report.html"
 METRICS = "metrics.json"
@@ -122,6 +125,36 @@ class RunFolder:
         }
         first = tables[names[0]]
         return _as_campaign(first, effects[names[0]], self.read_json(RUN)["campaign"]), effects
+
+    def test_stream(self) -> tuple[CampaignStream, dict[str, Path]]:
+        """The test rows as a campaign on disk without features, and every model's file of effects on them."""
+        from uplift.campaign_stream import CampaignStream
+        from uplift.effects_file import METADATA_KEY
+
+        files = {name: self.path / TEST_EFFECTS / f"{name}.parquet" for name in self.model_names}
+        first = next(iter(files.values()))
+        if not first.is_file():
+            raise UpliftError(f"the run folder {self.path} has no {first.name}; run it again.")
+        schema = pq.read_schema(first)
+        header = json.loads(schema.metadata[METADATA_KEY])
+        roles: dict[str, Any] = {
+            role: name
+            for role, name in (("weight", WEIGHT), ("propensity", PROPENSITY), ("strata", STRATUM))
+            if name in schema.names
+        }
+        stages = header["stages"]
+        stream = CampaignStream.from_parquet(
+            first,
+            unit=header["unit_column"],
+            treatment=ARM_RECEIVED,
+            control=header["arms"][0],
+            chain=[stage for stage in stages if stage != VALUE_STAGE],
+            value=VALUE_STAGE if VALUE_STAGE in stages else None,
+            features=[],
+            name=self.read_json(RUN)["campaign"]["name"],
+            **roles,
+        )
+        return stream, files
 
     def _table(self, name: Path) -> pa.Table:
         from uplift.io.tables import read_table

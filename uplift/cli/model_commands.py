@@ -186,16 +186,19 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the metrics as JSON.", show_default=False)
     ] = None,
+    stream: Stream = False,
     seed: Seed = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Score models on the test part: Qini, AUUC, uplift at the top, average effects, all with intervals.
 
     Example: [bold]uplift evaluate reports/spring[/bold] or [bold]uplift evaluate campaign.toml effects.parquet[/bold]
+
+    More rows than memory: [bold]uplift evaluate campaign.toml effects.parquet --stream[/bold]
     """
     from uplift.errors import UpliftError
     from uplift.io.atomic import write_json
-    from uplift.metrics import describe
+    from uplift.metrics import describe, evaluate_stream
     from uplift.metrics import evaluate as evaluate_effects
     from uplift.run_folder import RUN, RunFolder
 
@@ -204,7 +207,7 @@ def evaluate(
     with steps() as progress:
         progress.start("read the effects")
         if source.suffix == ".toml":
-            test, found = _campaign_effects(source, effects or [], seed)
+            test, found = _campaign_effects(source, effects or [], seed, stream=stream)
             draws_seed = seed or 0
         else:
             if effects:
@@ -212,10 +215,11 @@ def evaluate(
                     f"{source} is a run folder, whose own effects are evaluated; leave out {effects[0]}, or give a campaign file first."
                 )
             folder = RunFolder.open(source)
-            test, found = folder.test_effects()
+            test, found = folder.test_stream() if stream else folder.test_effects()
             draws_seed = folder.read_json(RUN)["seed"] if seed is None else seed
         progress.start(f"evaluate {len(found)} models on {test.n_rows:,} rows")
-        evaluation = evaluate_effects(test, found, random_state=draws_seed)
+        judge: Any = evaluate_stream if stream else evaluate_effects
+        evaluation = judge(test, found, random_state=draws_seed)
     columns = ["stage", "arm", "model", "value", "low", "high"]
     for metric in ("ate", *dict.fromkeys(evaluation.scores["metric"])):
         shown = evaluation.ate.assign(model="(observed)") if metric == "ate" else evaluation.scores
@@ -247,10 +251,13 @@ def _model_folder(path: Path) -> Path:
     return path / MODELS / RunFolder(path).read_json(RUN)["chosen_model"] if (path / RUN).is_file() else path
 
 
-def _campaign_effects(source: Path, files: list[Path], seed: int | None) -> tuple[Any, dict[str, Any]]:
+def _campaign_effects(
+    source: Path, files: list[Path], seed: int | None, *, stream: bool
+) -> tuple[Any, dict[str, Any]]:
     from uplift.campaign_file import CampaignFile
     from uplift.effects import Effects
     from uplift.errors import UpliftError
+    from uplift.metrics.effect_rows import EffectRows
 
     if not files:
         raise UpliftError(
@@ -258,9 +265,14 @@ def _campaign_effects(source: Path, files: list[Path], seed: int | None) -> tupl
         )
     config = CampaignFile.read(source)
     seed = config.split.seed if seed is None else seed
-    _, test = config.load().split(test=config.split.test, by=config.split.by, seed=seed)
-    found = {}
+    rows: Any = config.stream() if stream else config.load()
+    _, test = rows.split(test=config.split.test, by=config.split.by, seed=seed)
+    found: dict[str, Any] = {}
     for file in files:
+        if stream:
+            name = EffectRows(file, test).model
+            found[name if name not in found else f"{name} ({file.stem})"] = file
+            continue
         effects = Effects.read_parquet(file)
         name = effects.model if effects.model not in found else f"{effects.model} ({file.stem})"
         found[name] = effects.for_units(test.unit_ids, source=str(file))

@@ -3,7 +3,9 @@
 from uplift.metrics.definitions import DEFINITIONS, HEADLINE, Definition, describe
 from uplift.metrics.evaluation import Curve, Evaluation, evaluate
 from uplift.metrics.policy_value import PolicyValue, policy_value
+from uplift.metrics.score_table import ScoreTable
 from uplift.metrics.shrinkage import Recalibration, recalibration
+from uplift.metrics.streamed import StreamedEvaluation, evaluate_stream
 
 __all__ = [
     "DEFINITIONS",
@@ -13,8 +15,11 @@ __all__ = [
     "Evaluation",
     "PolicyValue",
     "Recalibration",
+    "ScoreTable",
+    "StreamedEvaluation",
     "describe",
     "evaluate",
+    "evaluate_stream",
     "policy_value",
     "recalibration",
 ]

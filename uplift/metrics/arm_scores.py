@@ -216,13 +216,9 @@ class ArmScores:
         grid = np.linspace(0, 1, CURVE_POINTS)
         z = inference.normal_quantile(self.confidence)
         parts: list[np.ndarray] = []
-        for curve in (scores.gain_curve, scores.lift_curve):
-            x, y = curve(ranking.cells)
-            line = np.interp(grid, np.append(0.0, x), np.append(0.0, y))
-            xs, ys = curve(draws)
-            se = np.array([
-                np.interp(grid, np.append(0.0, a), np.append(0.0, b)) for a, b in zip(xs, ys, strict=True)
-            ]).std(axis=0, ddof=1)  # fmt: skip
+        for curve in (scores.gain_heights, scores.lift_heights):
+            line = curve(ranking.cells, grid)
+            se = curve(draws, grid).std(axis=0, ddof=1)
             parts += [line, line - z * se, line + z * se]
         return Curve(grid, *parts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
 from uplift.errors import EvaluationError
 
@@ -51,23 +52,51 @@ def calibration_slope(
     Chernozhukov, Demirer, Duflo, Fernandez-Val, Generic machine learning inference on heterogeneous treatment effects,
     arXiv 1712.04802 (heterogeneity loading, section 3), with the arms' means in place of baseline predictions.
     """
-    x, y = np.asarray(tau, np.float64), np.asarray(outcome, np.float64)
-    w = np.ones(len(x)) if weight is None else np.asarray(weight, np.float64)
-    arm = np.asarray(treated, bool).astype(np.intp)
-    totals = np.bincount(arm, w, 2)
-    own = w / totals[arm]
-    centred = x - float(w @ x) / float(w.sum())
-    spread = float(w @ np.square(centred)) / float(w.sum())
-    if spread <= 1e-24 * max(1.0, float(np.square(x).max(initial=0.0))):
+    x, y = np.ascontiguousarray(tau, np.float64), np.ascontiguousarray(outcome, np.float64)
+    w = np.zeros(0) if weight is None else np.ascontiguousarray(weight, np.float64)
+    value, spread, largest, influence = _slope(x, np.ascontiguousarray(treated, bool).view(np.uint8), y, w)
+    if not spread > 1e-24 * max(1.0, largest):
         raise EvaluationError("all predicted effects are the same, so that a slope is not defined.")
-    y_mean, x_mean = np.bincount(arm, own * y, 2), np.bincount(arm, own * x, 2)
-    products = (y - y_mean[arm]) * (x - x_mean[arm])
-    covariances = np.bincount(arm, own * products, 2)
-    value = float(covariances[1] - covariances[0]) / spread
-    sign = np.where(arm == 1, 1.0, -1.0)
-    above = sign * own * (products - covariances[arm])
-    below = w / w.sum() * (np.square(centred) - spread)
-    return Slope(value, (above - value * below) / spread)
+    return Slope(float(value), influence)
+
+
+@njit(cache=True, nogil=True)
+def _slope(x, treated, y, weight):  # type: ignore[no-untyped-def]
+    """Slope, variance and largest square of x, and influences [row]; three passes, as the means come first."""
+    n = x.shape[0]
+    weighted = weight.shape[0] > 0
+    totals, x_mean, y_mean = np.zeros(2), np.zeros(2), np.zeros(2)
+    largest = 0.0
+    for i in range(n):
+        arm, w = treated[i], weight[i] if weighted else 1.0
+        totals[arm] += w
+        x_mean[arm] += w * x[i]
+        y_mean[arm] += w * y[i]
+        largest = max(largest, x[i] * x[i])
+    mass = totals[0] + totals[1]
+    mean = (x_mean[0] + x_mean[1]) / mass
+    x_mean /= totals
+    y_mean /= totals
+    spread = 0.0
+    covariance = np.zeros(2)
+    for i in range(n):
+        arm, w = treated[i], weight[i] if weighted else 1.0
+        spread += w * (x[i] - mean) ** 2
+        covariance[arm] += w * (x[i] - x_mean[arm]) * (y[i] - y_mean[arm])
+    spread /= mass
+    covariance /= totals
+    influence = np.empty(n)
+    if not spread > 0.0:
+        return 0.0, spread, largest, influence
+    value = (covariance[1] - covariance[0]) / spread
+    per_arm = (-1.0 / totals[0], 1.0 / totals[1])
+    for i in range(n):
+        arm, w = treated[i], weight[i] if weighted else 1.0
+        product = (x[i] - x_mean[arm]) * (y[i] - y_mean[arm])
+        above = per_arm[arm] * (product - covariance[arm])
+        below = ((x[i] - mean) ** 2 - spread) / mass
+        influence[i] = w * (above - value * below) / spread
+    return value, spread, largest, influence
 
 
 def calibration_error(predicted: np.ndarray, observed: np.ndarray, se: np.ndarray, size: np.ndarray) -> float:

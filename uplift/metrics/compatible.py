@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 from uplift.errors import EvaluationError
 from uplift.metrics import scores
+from uplift.metrics.radix_order import descending
+from uplift.metrics.ranked_sums import running_lift
 from uplift.metrics.ranking import Ranking
 
 Array = npt.NDArray[np.float64]
@@ -207,23 +209,18 @@ def _causalml_lift(
     y: Array, score: npt.NDArray[Any], treated: npt.NDArray[np.bool_], *, scale: str | None
 ) -> Array:
     """Cumulative mean uplift (times the treated rows), from 0 rows on; gaps before both arms are seen are bridged."""
+    return running_lift(_pandas_order(score), treated.view(np.uint8), y, scale == "treated")
+
+
+def _pandas_order(score: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Rows as CausalML ranks them: pandas' default sort, whose order of ties is its own."""
+    found = descending(score)
+    if len(found.ends) == len(score):
+        return found.order  # no ties, so that any sort will do
     import pandas as pd
 
-    # CausalML sorts a data frame with pandas' default, whose order of ties is its own.
-    frame = pd.DataFrame({"score": score, "y": y, "treated": treated})
-    frame = frame.sort_values("score", ascending=False)
-    y, treated = frame["y"].to_numpy(), frame["treated"].to_numpy()
-    n_t, y_t, y_all = np.cumsum(treated), np.cumsum(y * treated), np.cumsum(y)
-    n_c = np.arange(1, len(y) + 1) - n_t
-    with np.errstate(invalid="ignore", divide="ignore"):
-        if scale == "treated":
-            values = y_t - (y_all - y_t) * n_t / n_c
-        else:
-            values = y_t / n_t - (y_all - y_t) / n_c
-    values = np.append(0.0, values)
-    known = np.isfinite(values)
-    where = np.arange(len(values))
-    return np.interp(where, where[known], values[known])
+    frame = pd.DataFrame({"score": score, "row": np.arange(len(score))})
+    return frame.sort_values("score", ascending=False)["row"].to_numpy()
 
 
 def _normalised(curve: Array, normalize: bool) -> Array:
@@ -328,8 +325,9 @@ def _inputs(
             f"outcome ({len(y):,}), uplift ({len(score):,}) and treatment ({len(treated):,}) differ in length."
         )
     for name, values, allowed in (("treatment", treated, True), ("outcome", y, binary)):
-        strange = ~np.isin(values, (0, 1)) if allowed else ~np.isfinite(values)
-        if strange.any():
+        fine = (values == 0) | (values == 1) if allowed else np.isfinite(values)
+        if not fine.all():
+            strange = ~fine
             raise EvaluationError(
                 f"{int(strange.sum()):,} of {len(values):,} values of {name} are not {'0 or 1' if allowed else 'finite numbers'}, such as {values[strange][0]!r}."
             )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from uplift.metrics.ranked_sums import drawn_sums
 from uplift.metrics.ranking import Cells, Moments, Ranking
 
 ROWS_PER_SLICE = 30
@@ -46,17 +47,13 @@ def resample_clusters(
         Dense cluster code of every input row (not yet ranked).
     """
     code = clusters[ranking.order]
+    units = int(code.max()) + 1
     slice_of = np.repeat(np.arange(len(cuts)), np.diff(cuts, prepend=0))
-    key = slice_of + len(cuts) * ranking.treated
-    w = np.ones(ranking.n_rows) if ranking.weight is None else ranking.weight
-    wy = w * ranking.outcome
-    n = np.empty((draws, 2, len(cuts)))
-    y = np.empty_like(n)
+    found = np.zeros((draws, 2, 2, len(cuts)))
     for draw in range(draws):
-        times = rng.poisson(1.0, int(code.max()) + 1)[code]
-        n[draw] = np.bincount(key, w * times, 2 * len(cuts)).reshape(2, -1)
-        y[draw] = np.bincount(key, wy * times, 2 * len(cuts)).reshape(2, -1)
-    n, y = np.cumsum(n, axis=-1), np.cumsum(y, axis=-1)
+        times = rng.poisson(1.0, units)
+        drawn_sums(code, slice_of, times, *ranking.ranked, found[draw])
+    n, y = np.cumsum(found[:, 0], axis=-1), np.cumsum(found[:, 1], axis=-1)
     return Cells(n[:, 1], n[:, 0], y[:, 1], y[:, 0])
 
 

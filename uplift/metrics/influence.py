@@ -23,7 +23,9 @@ from typing import Literal
 
 import numpy as np
 
+from uplift.metrics.ranked_sums import arm_weights, row_influences, spread_around
 from uplift.metrics.ranking import Ranking
+from uplift.metrics.rate_heights import rate_heights
 
 Weighting = Literal["qini", "autoc"]
 
@@ -63,42 +65,11 @@ def rate_influence(ranking: Ranking, weighting: Weighting = "qini") -> Influence
     treatment effects, JASA 2024 (arXiv 2111.07966). Efron, The jackknife, the bootstrap and other resampling plans,
     SIAM 1982, ch. 6.
     """
-    n = ranking.n_rows
-    w = np.ones(n) if ranking.weight is None else ranking.weight
-    mass = float(w.sum())
-    sign = np.where(ranking.treated, 1.0, -1.0)
-    totals = np.bincount(ranking.treated, w, 2)
-    own = w / totals[ranking.treated.astype(np.intp)]  # w / n_arm
-    starts = np.append(0, ranking.ends[:-1])
-    sizes = np.diff(ranking.ends, prepend=0)
-    after = np.cumsum(w)[ranking.ends - 1] / mass
-    before = np.append(0.0, after[:-1])
-    height, slope = _weighting(before, after, weighting)
-    h = np.repeat(height, sizes)
-    contribution = sign * own * ranking.outcome  # c_i
-    value = float(contribution @ h)
-    means = np.bincount(ranking.treated, own * ranking.outcome * h, 2)
-    direct = sign * own * (ranking.outcome * h - means[ranking.treated.astype(np.intp)])
-    # K: of the groups below, and half of a row's own, which it moves by half a step.
-    steps = slope * np.add.reduceat(contribution, starts)
-    below = steps.sum() - np.cumsum(steps) + 0.5 * steps
-    moved = np.repeat(below, sizes)
-    psi = np.empty(n)
-    psi[ranking.order] = direct + w / mass * (moved - float(np.sum(w * moved)) / mass)
-    return Influence(value, psi)
-
-
-def _weighting(before: np.ndarray, after: np.ndarray, weighting: Weighting) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of h over each group's span of shares, and the slope of h at its middle."""
-    middle = 0.5 * (before + after)
-    if weighting == "qini":
-        return 0.5 - middle, np.full(len(middle), -1.0)
-
-    def entropy(x: np.ndarray) -> np.ndarray:
-        return -x * np.log(x, out=np.zeros_like(x), where=x > 0)
-
-    # The integral of -1 - log u is -u log u.
-    return (entropy(after) - entropy(before)) / (after - before), -1.0 / middle
+    cells = ranking.cells
+    value, means, height, moved = rate_heights(*cells.arrays(), weighting == "autoc")
+    totals = np.array([cells.n_c[-1], cells.n_t[-1]])
+    rows = row_influences(ranking.order, ranking.ends, *ranking.ranked, totals, means, height, moved)
+    return Influence(float(value), rows)
 
 
 def clustered(influence: np.ndarray, cluster: np.ndarray | None) -> np.ndarray:
@@ -135,11 +106,10 @@ def placebo_error(ranking: Ranking) -> float:
     permutations of the labels is known without drawing any: s_z^2 (1/n_T + 1/n_C), with s_z^2 the sample variance of z
     over all rows. With weights n is the effective number of rows, (sum w)^2 / sum w^2.
     """
-    w = np.ones(ranking.n_rows) if ranking.weight is None else ranking.weight
-    share = np.cumsum(w)[ranking.ends - 1] / w.sum()
-    middle = 0.5 * (share + np.append(0.0, share[:-1]))
-    z = ranking.outcome * (0.5 - np.repeat(middle, np.diff(ranking.ends, prepend=0)))
-    mean = float(np.average(z, weights=w))
-    variance = float(np.average(np.square(z - mean), weights=w)) * len(z) / max(len(z) - 1, 1)
-    effective = np.bincount(ranking.treated, w, 2) ** 2 / np.bincount(ranking.treated, w * w, 2)
-    return float(np.sqrt(variance * np.sum(1.0 / effective)))
+    cells, n = ranking.cells, ranking.n_rows
+    treated, outcome, weight = ranking.ranked
+    totals, squares = arm_weights(treated, weight)
+    _, means, height, _ = rate_heights(*cells.arrays(), False)
+    mean = float(means @ totals) / totals.sum()
+    variance = spread_around(ranking.ends, outcome, weight, height, mean) / totals.sum() * n / max(n - 1, 1)
+    return float(np.sqrt(variance * np.sum(squares / np.square(totals))))

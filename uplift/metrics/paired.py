@@ -15,6 +15,7 @@ from uplift.metrics.influence import covariance
 
 if TYPE_CHECKING:
     from uplift.metrics.arm_scores import Scored
+    from uplift.metrics.table_scores import TableScored
 
 DIFFERENCE_COLUMNS = ["stage", "arm", "model", "other", "metric", "value", "se", "low", "high", "p"]
 
@@ -49,7 +50,9 @@ def paired_differences(
     return rows
 
 
-def placebo_ranges(scored: Mapping[str, Scored], confidence: float) -> list[dict[str, Any]]:
+def placebo_ranges(
+    scored: Mapping[str, Scored] | Mapping[str, TableScored], confidence: float
+) -> list[dict[str, Any]]:
     """Where each headline would lie if coupons did nothing, and how likely it would be as far from 0 as it is."""
     reach = normal_quantile(confidence)
     return [

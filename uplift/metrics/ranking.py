@@ -5,11 +5,14 @@ Rows with the same score form one group, so ties are solved here and nowhere els
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from uplift.errors import EvaluationError
+from uplift.metrics.radix_order import descending
+from uplift.metrics.ranked_sums import gather, running_sums, slice_sums
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,10 @@ class Cells:
     def totals(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Last column of each: n_T, n_C, Y_T, Y_C."""
         return self.n_t[..., -1], self.n_c[..., -1], self.y_t[..., -1], self.y_c[..., -1]
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """n_t, n_c, y_t, y_c."""
+        return self.n_t, self.n_c, self.y_t, self.y_c
 
     def ate(self) -> np.ndarray:
         """Mean outcome of the treated arm minus that of control."""
@@ -64,7 +71,88 @@ class Moments:
         return Cells(n[1], n[0], y[1], y[0])
 
 
-@dataclass(frozen=True)
+class Rows(NamedTuple):
+    """Rows of one treated arm and of control, not yet ranked.
+
+    Attributes
+    ----------
+    score : ndarray [row]
+        Higher is treated first.
+    treated : ndarray of bool [row]
+        True for the treated arm.
+    outcome : ndarray of float64 [row]
+    weight : ndarray of float64 [row] or None
+        None when all are 1.
+    """
+
+    score: np.ndarray
+    treated: np.ndarray
+    outcome: np.ndarray
+    weight: np.ndarray | None
+
+    @classmethod
+    def of(
+        cls, score: np.ndarray, treated: np.ndarray, outcome: np.ndarray, weight: np.ndarray | None
+    ) -> Rows:
+        """Arrays of the types that the sums need, without copies where they are that already.
+
+        Raises
+        ------
+        EvaluationError
+            Lengths differ, or there are too many rows for one ranking.
+        """
+        rows = cls(
+            np.asarray(score),
+            np.ascontiguousarray(treated, bool),
+            np.ascontiguousarray(outcome, np.float64),
+            None if weight is None else np.ascontiguousarray(weight, np.float64),
+        )
+        n = len(rows.score)
+        if any(len(part) != n for part in rows if part is not None):
+            raise EvaluationError(
+                f"scores ({n:,}), treatment ({len(rows.treated):,}) and outcome ({len(rows.outcome):,}) differ in length."
+            )
+        if n >= 2**32:
+            raise EvaluationError(f"{n:,} rows are too many for one ranking; stream them.")
+        return rows
+
+    def check(self, refused: int) -> None:
+        """Complain about `refused` scores and an empty group.
+
+        Raises
+        ------
+        EvaluationError
+            A score is missing or infinite, or one of the two groups has no rows.
+        """
+        self.check_scores(refused)
+        n, treated = len(self.score), int(np.count_nonzero(self.treated))
+        for name, count in (("treated", treated), ("control", n - treated)):
+            if count == 0:
+                raise EvaluationError(f"there are no {name} rows among the {n:,}; a comparison needs both.")
+
+    def check_scores(self, refused: int) -> None:
+        """Complain about `refused` scores.
+
+        Raises
+        ------
+        EvaluationError
+            A score is missing or infinite.
+        """
+        if refused:
+            raise EvaluationError(
+                f"{refused:,} of {len(self.score):,} scores are missing or infinite; a ranking needs a number for every row."
+            )
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What compiled code takes: treated as uint8, outcome, weight (empty when all are 1)."""
+        weight = _NO_WEIGHT if self.weight is None else self.weight
+        return self.treated.view(np.uint8), self.outcome, weight
+
+
+_NO_WEIGHT = np.zeros(0)
+
+
+@dataclass(frozen=True, eq=False)
 class Ranking:
     """Rows of one treated arm and of control, sorted by score.
 
@@ -72,23 +160,21 @@ class Ranking:
     ----------
     cells : Cells
         One group per distinct score.
-    scores : ndarray [group]
-        Distinct scores, descending.
     ends : ndarray of int64 [group]
         Number of rows with this score or a better one.
-    treated, outcome, weight : ndarray [row]
-        The rows in ranking order; `weight` is None when all are 1.
     order : ndarray of int64 [row]
-        Position of each ranked row in the input.
+        Position of each ranked row in the input; equal scores in the order of the input.
+    ranked : tuple of ndarray [row]
+        Treated (uint8), outcome and weight (empty when all are 1) in ranking order, as compiled passes take them.
+    rows : Rows
+        The same in the order of the input, with the scores.
     """
 
     cells: Cells
-    scores: np.ndarray
     ends: np.ndarray
-    treated: np.ndarray
-    outcome: np.ndarray
-    weight: np.ndarray | None
     order: np.ndarray
+    ranked: tuple[np.ndarray, np.ndarray, np.ndarray] = field(repr=False)
+    rows: Rows = field(repr=False)
 
     @classmethod
     def build(
@@ -112,43 +198,36 @@ class Ranking:
         EvaluationError
             Lengths differ, a score is missing or infinite, or one of the two groups has no rows.
         """
-        score, treated, outcome = (
-            np.asarray(score),
-            np.asarray(treated, bool),
-            np.asarray(outcome, np.float64),
-        )
-        n = len(score)
-        if not (len(treated) == len(outcome) == n and (weight is None or len(weight) == n)):
-            raise EvaluationError(
-                f"scores ({n:,}), treatment ({len(treated):,}) and outcome ({len(outcome):,}) differ in length."
-            )
-        bad = ~np.isfinite(score)
-        if bad.any():
-            raise EvaluationError(
-                f"{int(bad.sum()):,} of {n:,} scores are missing or infinite; a ranking needs a number for every row."
-            )
-        for name, count in (("treated", int(treated.sum())), ("control", n - int(treated.sum()))):
-            if count == 0:
-                raise EvaluationError(f"there are no {name} rows among the {n:,}; a comparison needs both.")
-        # Ties may come in any order: they are summed as one group.
-        order = np.argsort(score)[::-1]
-        ranked = score[order]
-        ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]) + 1, n)
-        at = slice(None) if len(ends) == n else ends - 1
-        treated, outcome = treated[order], outcome[order]
-        weight = None if weight is None else np.asarray(weight, np.float64)[order]
-        mass = outcome if weight is None else weight * outcome
-        # All rows less the treated ones are control: three running sums instead of four (five with weights).
-        n_t = np.cumsum(treated if weight is None else treated * weight, dtype=np.float64)[at]
-        n_all = ends.astype(np.float64) if weight is None else np.cumsum(weight)[at]
-        y_t, y_all = np.cumsum(treated * mass)[at], np.cumsum(mass)[at]
-        cells = Cells(n_t, n_all - n_t, y_t, y_all - y_t)
-        return cls(cells, ranked[at], ends, treated, outcome, weight, order)
+        rows = Rows.of(score, treated, outcome, weight)
+        found = descending(rows.score)
+        rows.check(found.refused)
+        ranked = gather(found.order, *rows.arrays())
+        return cls(Cells(*running_sums(found.ends, *ranked)), found.ends, found.order, ranked, rows)
 
     @property
     def n_rows(self) -> int:
         """Rows of both groups."""
-        return len(self.treated)
+        return len(self.order)
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Distinct scores, descending, [group]."""
+        return self.rows.score[self.order[self.ends - 1]]
+
+    @property
+    def treated(self) -> np.ndarray:
+        """True for the treated arm, bool [row], in ranking order."""
+        return self.ranked[0].view(bool)
+
+    @property
+    def outcome(self) -> np.ndarray:
+        """Outcomes, float64 [row], in ranking order."""
+        return self.ranked[1]
+
+    @property
+    def weight(self) -> np.ndarray | None:
+        """Weights, float64 [row], in ranking order; None when all are 1."""
+        return None if self.rows.weight is None else self.ranked[2]
 
     def cuts(self, slices: int) -> np.ndarray:
         """At most `slices` cut points, int64 [slice], ends of slices of about equal size that never cut a tie."""
@@ -157,10 +236,4 @@ class Ranking:
 
     def moments(self, cuts: np.ndarray) -> Moments:
         """Sums over the slices that end at `cuts`."""
-        slice_of = np.repeat(np.arange(len(cuts)), np.diff(cuts, prepend=0))
-        key = slice_of + len(cuts) * self.treated
-        w = np.ones(self.n_rows) if self.weight is None else self.weight
-        y = self.outcome
-        parts = (w, w * y, w * w, w * w * y, w * w * y * y)
-        sums = (np.bincount(key, part, 2 * len(cuts)).reshape(2, len(cuts)) for part in parts)
-        return Moments(*sums)
+        return Moments(*slice_sums(np.asarray(cuts, np.int64), *self.ranked))

@@ -14,9 +14,19 @@ error; a *resample* in which it is not defined is NaN, for `inference.spread` to
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from uplift.errors import EvaluationError
+from uplift.metrics.curve_areas import (
+    GAIN,
+    RUNNING_MEANS,
+    RUNNING_RATIO,
+    curve_areas,
+    curve_heights,
+    polyline_areas,
+)
 from uplift.metrics.ranking import Cells
 
 
@@ -52,19 +62,42 @@ def uplift_counts(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
 
 def area(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Trapezoid area under the polyline from the origin through (x, y), [...]."""
-    dx = np.diff(x, prepend=0.0, axis=-1)
-    before = np.concatenate([np.zeros((*y.shape[:-1], 1)), y[..., :-1]], axis=-1)
-    return 0.5 * np.sum(dx * (y + before), axis=-1)
+    return _areas(x, y, np.float64(0.0))
 
 
 def area_above_chord(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Area between the curve and the straight line to its end, [...]."""
-    return area(x, y) - 0.5 * x[..., -1] * y[..., -1]
+    return _areas(x, y, np.float64(1.0))
+
+
+def _areas(x: np.ndarray, y: np.ndarray, chord: np.float64) -> np.ndarray:
+    x, y = np.broadcast_arrays(x, y)
+    return polyline_areas(_flat(x), _flat(y), chord).reshape(x.shape[:-1])[()]
+
+
+def _flat(sums: np.ndarray) -> np.ndarray:
+    """[draw, group] of [..., group], for compiled passes."""
+    return np.ascontiguousarray(sums, np.float64).reshape(-1, sums.shape[-1])
+
+
+def gain_heights(cells: Cells, grid: np.ndarray) -> np.ndarray:
+    """:func:`gain_curve` at rising shares `grid` [point], straight between groups, [..., point]."""
+    return _heights(cells, grid, GAIN)
+
+
+def lift_heights(cells: Cells, grid: np.ndarray) -> np.ndarray:
+    """:func:`lift_curve` at rising shares `grid` [point], straight between groups, [..., point]."""
+    return _heights(cells, grid, RUNNING_MEANS)
+
+
+def _heights(cells: Cells, grid: np.ndarray, curve: int) -> np.ndarray:
+    n_t, n_c, y_t, y_c = (_flat(part) for part in cells.arrays())
+    return curve_heights(grid, n_t, n_c, y_t, y_c, curve).reshape(*cells.n_t.shape[:-1], len(grid))
 
 
 def qini_per_capita(cells: Cells) -> np.ndarray:
     """Area of V4 above its chord, in outcome units per customer. Random = 0."""
-    return area_above_chord(*gain_curve(cells))
+    return _above_chord(cells, GAIN)
 
 
 def qini_sklift(cells: Cells) -> np.ndarray:
@@ -72,9 +105,7 @@ def qini_sklift(cells: Cells) -> np.ndarray:
 
     Binary outcomes without weights. Random = 0, perfect = 1.
     """
-    return _normalised(
-        area_above_chord(*qini_counts(cells)), area_above_chord(*qini_counts(_perfect_qini(cells)))
-    )
+    return _normalised(_above_chord(cells, RUNNING_RATIO), _above_chord(_perfect_qini(cells), RUNNING_RATIO))
 
 
 def auuc_sklift(cells: Cells) -> np.ndarray:
@@ -83,7 +114,7 @@ def auuc_sklift(cells: Cells) -> np.ndarray:
     Binary outcomes without weights. Random = 0, perfect = 1.
     """
     return _normalised(
-        area_above_chord(*uplift_counts(cells)), area_above_chord(*uplift_counts(_perfect_uplift(cells)))
+        _above_chord(cells, RUNNING_MEANS), _above_chord(_perfect_uplift(cells), RUNNING_MEANS)
     )
 
 
@@ -119,6 +150,19 @@ def uplift_at(cells: Cells, share: float) -> np.ndarray:
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(defined, y_t / n_t - y_c / n_c, np.nan)[()]
+
+
+def _above_chord(cells: Cells, curve: int) -> np.ndarray:
+    """Area above the chord of one of the three curves, [...], without writing the curve down."""
+    n_t, n_c, y_t, y_c = (_flat(part) for part in cells.arrays())
+    return curve_areas(n_t, n_c, y_t, y_c, curve).reshape(cells.n_t.shape[:-1])[()]
+
+
+def perfect_area(cells: Cells, metric: Literal["qini", "uplift"]) -> float:
+    """Area above the chord of the realised optimum, by which scikit-uplift divides."""
+    if metric == "qini":
+        return float(_above_chord(_perfect_qini(cells), RUNNING_RATIO))
+    return float(_above_chord(_perfect_uplift(cells), RUNNING_MEANS))
 
 
 def _perfect_qini(cells: Cells) -> Cells:
