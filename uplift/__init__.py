@@ -33,11 +33,13 @@ _PUBLIC = {
     "allocate": "uplift.allocation",
     "allocate_arrays": "uplift.allocation",
     "check": "uplift.checks",
+    "cost_curve": "uplift.valued_curve",
     "evaluate": "uplift.metrics",
     "list_models": "uplift.models.registry",
     "load_dataset": "uplift.datasets",
     "load_model": "uplift.models.registry",
     "make_model": "uplift.models.registry",
+    "policy_value": "uplift.metrics.policy_value",
     "report": "uplift.reporting",
     "run": "uplift.pipeline",
     "simulate": "uplift.simulation",
@@ -58,11 +60,13 @@ __all__ = [
     "allocate",
     "allocate_arrays",
     "check",
+    "cost_curve",
     "evaluate",
     "list_models",
     "load_dataset",
     "load_model",
     "make_model",
+    "policy_value",
     "report",
     "run",
     "simulate",
@@ -79,12 +83,14 @@ if TYPE_CHECKING:
     from uplift.effects import Effects
     from uplift.errors import UpliftError
     from uplift.metrics import Evaluation, evaluate
+    from uplift.metrics.policy_value import policy_value
     from uplift.models.ecup import ECUP
     from uplift.models.registry import list_models, load_model, make_model
     from uplift.pipeline import run
     from uplift.reporting import report
     from uplift.simulation import simulate
     from uplift.tuning import tune
+    from uplift.valued_curve import cost_curve
 
 
 def __getattr__(name: str) -> Any:

@@ -1,16 +1,22 @@
 """Metrics: one sufficient-statistics table, named definitions, intervals on everything."""
 
+from uplift.metrics.cost_curve import CostCurve
+from uplift.metrics.cross_fit import cross_fitted
 from uplift.metrics.definitions import DEFINITIONS, HEADLINE, Definition, describe
 from uplift.metrics.evaluation import Curve, Evaluation, evaluate
-from uplift.metrics.policy_value import PolicyValue, policy_value
+from uplift.metrics.policy_result import PolicyValue, Versus
+from uplift.metrics.policy_value import policy_value
 
 __all__ = [
     "DEFINITIONS",
     "HEADLINE",
+    "CostCurve",
     "Curve",
     "Definition",
     "Evaluation",
     "PolicyValue",
+    "Versus",
+    "cross_fitted",
     "describe",
     "evaluate",
     "policy_value",
