@@ -172,6 +172,8 @@ class _Sums:
     group: np.ndarray  # of each step: which reward
     gained: np.ndarray  # per step, times mass
     paid: np.ndarray
+    gained_before: np.ndarray  # of the step's row, up to the step, times mass
+    paid_before: np.ndarray
     base_gain: np.ndarray  # [row], times mass
     base_paid: np.ndarray
     spend: np.ndarray  # [reward + 1], the first before any step
@@ -244,10 +246,7 @@ class _Sums:
                 [standard_error(self._moved(p, r), self.cluster) for p, r in zip(points, rho, strict=True)]
             )
         # sum of (gained - rho paid - mass (gain - rho spend))^2, from running sums over the steps.
-        before_g, before_c = (
-            self._before(self.gained, self.base_gain),
-            self._before(self.paid, self.base_paid),
-        )
+        before_g, before_c = self.gained_before, self.paid_before
         after_g, after_c = before_g + self.gained, before_c + self.paid
         m = self.mass[self.row]
 
@@ -272,18 +271,6 @@ class _Sums:
         gained = self.base_gain + np.bincount(self.row[taken], self.gained[taken], len(self.mass))
         paid = self.base_paid + np.bincount(self.row[taken], self.paid[taken], len(self.mass))
         return gained - self.mass * self.gain[point] - rho * (paid - self.mass * self.spend[point])
-
-    def _before(self, per_step: np.ndarray, base: np.ndarray) -> np.ndarray:
-        """What a row's earlier steps and its start have summed up to, before each step."""
-        order = np.argsort(self.row, kind="stable")
-        rows, ordered = self.row[order], per_step[order]
-        summed = np.cumsum(ordered)
-        first = np.append(True, rows[1:] != rows[:-1]) if len(rows) else np.zeros(0, bool)
-        starts = np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))
-        earlier = summed - ordered
-        found = np.empty_like(per_step)
-        found[order] = earlier - earlier[starts] + base[rows]
-        return found
 
 
 def draw_curve(
@@ -332,20 +319,24 @@ def draw_curve(
     new = np.append(True, steps.reward[1:] != steps.reward[:-1])
     group = np.cumsum(new) - 1
 
-    def along(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        step = m * (table[rows, steps.after] - table[rows, steps.before])
+    def along(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        before = m * table[rows, steps.before]
+        step = m * table[rows, steps.after] - before
         base = mass * table[all_rows, steps.start]
         start = float(base.sum())
-        return step, base, np.append(start, start + np.cumsum(np.bincount(group, step)))
+        return step, before, base, np.append(start, start + np.cumsum(np.bincount(group, step)))
 
-    gained, base_gain, total_gain = along(gain)
-    paid_step, base_paid, total_paid = along(paid)
-    sums = _Sums(mass, cluster, rows, group, gained, paid_step, base_gain, base_paid, total_paid, total_gain)
+    gained, gained_before, base_gain, total_gain = along(gain)
+    paid_step, paid_before, base_paid, total_paid = along(paid)
+    sums = _Sums(
+        mass, cluster, rows, group, gained, paid_step, gained_before, paid_before, base_gain, base_paid,
+        total_paid, total_gain,
+    )  # fmt: skip
     if not sums.total > 0:
         raise EvaluationError(
             f"the plans of model {model!r} cost nothing ({sums.total:g} per customer when all money is spent), so there is no curve over spend."
         )
-    as_planned = along(planned)[2] if axis != "planned" else total_paid
+    as_planned = along(planned)[3] if axis != "planned" else total_paid
     treated = np.append(
         float(mass[steps.start > 0].sum()),
         float(mass[steps.start > 0].sum())

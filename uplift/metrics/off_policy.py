@@ -20,6 +20,7 @@ are added up before they are squared.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -91,6 +92,11 @@ class Logged:
     mass: np.ndarray
     cell: np.ndarray | None
     cluster: np.ndarray | None
+
+    @cached_property
+    def n_cells(self) -> int:
+        """Number of strata; 0 where propensities are known."""
+        return 0 if self.cell is None else int(self.cell.max(initial=-1)) + 1
 
     @classmethod
     def of(cls, log: Campaign, propensity: np.ndarray | None = None) -> Logged:
@@ -174,7 +180,7 @@ class Weighting:
             mean = np.divide(
                 np.bincount(group, log.mass * weight), share, out=np.ones_like(share), where=share > 0
             )
-            weight = weight / np.where(mean > 0, mean, 1.0)[group]
+            weight = weight / (np.where(mean > 0, mean, 1.0)[group] if len(share) > 1 else mean[0] or 1.0)
         return cls(log, weight, group, clipped)
 
     def mean(self, model: np.ndarray | float, residual: np.ndarray) -> Mean:
@@ -187,42 +193,18 @@ class Weighting:
         residual : ndarray of float64 [row]
             Outcome received, less its prediction.
         """
-        log = self.log
-        if self.group is None:
-            own = self.weight * residual
-            base: np.ndarray | float = model
-        else:
-            share = np.bincount(self.group, log.mass)
-            total = np.bincount(self.group, log.mass * self.weight * residual)
-            level = np.divide(total, share, out=np.zeros_like(share), where=share > 0)[self.group]
-            own, base = self.weight * (residual - level), model + level
-        value = float(np.sum(log.mass * (base + own)))
-        if log.cell is None or self.clipped:
-            moved = (base + own - value) * _small_sample(len(own))
-        else:
-            moved = base - value + _around_cells(log, own)
-        return Mean(value, log.mass * moved)
+        from uplift.metrics.row_sums import weighted_mean
 
-
-def _around_cells(log: Logged, own: np.ndarray) -> np.ndarray:
-    """Mean of the row's cell, plus the row's distance from the mean of its cell and arm (unbiased spread)."""
-    assert log.cell is not None
-    both = log.cell * log.n_arms + log.arms
-    count, mass = np.bincount(both), np.bincount(both, log.mass)
-    total = np.bincount(both, log.mass * own)
-    middle = np.divide(total, mass, out=np.zeros_like(mass), where=mass > 0)
-    stretch = np.sqrt(count / np.maximum(count - 1, 1))
-    inside = np.bincount(log.cell, log.mass)
-    level = np.bincount(log.cell, log.mass * own)
-    level = np.divide(level, inside, out=np.zeros_like(inside), where=inside > 0)
-    spread = (own - middle[both]) * stretch[both]
-    alone = count == 1
-    if alone.any():
-        # One row has no spread of its own: measure it against its arm's mean.
-        arm = np.bincount(log.arms, log.mass * own) / np.maximum(np.bincount(log.arms, log.mass), 1e-300)
-        lonely = alone[both]
-        spread[lonely] = own[lonely] - arm[log.arms[lonely]]
-    return level[log.cell] + spread
+        log, n = self.log, len(self.weight)
+        known = log.cell is None or self.clipped
+        none = np.zeros(0, np.int64)
+        group, cell = none if self.group is None else self.group, none if known else log.cell
+        value, influence = weighted_mean(
+            log.mass, np.array([model]) if np.ndim(model) == 0 else model, self.weight,
+            np.broadcast_to(residual, n).astype(np.float64, copy=False), group, cell, log.arms,
+            int(group.max(initial=-1)) + 1, 0 if known else log.n_cells, log.n_arms,
+        )  # fmt: skip
+        return Mean(float(value), influence)
 
 
 def _small_sample(n: int) -> float:

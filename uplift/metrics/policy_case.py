@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -111,11 +112,11 @@ class Case:
             return seen
         return seen - np.take_along_axis(predicted, self.logged.arms[:, None], axis=1)[:, 0]
 
-    @property
+    @cached_property
     def residual(self) -> np.ndarray:
         return self._residual(self.outcome, self.mu)
 
-    @property
+    @cached_property
     def cost_residual(self) -> np.ndarray:
         return self._residual(self.event_cost, self.mu_cost)
 
