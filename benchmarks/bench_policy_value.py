@@ -110,7 +110,7 @@ def curve_coverage(design: str, *, runs: int, rows: int, axis: str = "measured")
         _without_noise(large, mu), effects_of(large, somewhat_wrong(mu, x)), baseline=effects_of(large, mu),
         propensity=np.full(large.n_rows, 1.0 - 1e-12), **options,
     )  # fmt: skip
-    spends = {share: share * population.spend[-1] for share in (0.2, 0.5, 0.8)}
+    spends = {share: share * population.spend[-1] for share in (0.15, 0.35, 0.55)}
     truth = {f"gain at {share:.0%}": population.gain_at(spend).value for share, spend in spends.items()}
     truth |= {"aucc": population.aucc.value, "aucc_gain": population.aucc_gain.value}
     hits: dict[str, list[bool]] = {name: [] for name in truth}
