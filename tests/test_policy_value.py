@@ -207,7 +207,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(design: str) -> None:
     found = coverage(design, ("ips", "snips", "dr"), runs=80, rows=600, first_seed=7_000)
     for method, by_name in found.items():
         for name, share in by_name.items():
-            assert 0.875 <= share, (method, name, share)
+            assert share >= 0.875, (method, name, share)
         assert 0.9 < np.mean(list(by_name.values())) < 0.995, (method, by_name)
 
 
