@@ -353,3 +353,68 @@ def test_a_baseline_moves_no_metric_on_average_and_narrows_every_interval() -> N
     for _, changes in pd.DataFrame(gains, columns=["metric", "change"]).groupby("metric"):
         change = changes["change"]
         assert abs(change.mean()) < 3 * change.std() / np.sqrt(len(change))
+
+
+def _observational(seed: int, rows: int, roles: dict) -> tuple[Campaign, np.ndarray, np.ndarray, np.ndarray]:
+    """Customers with a high x are treated more often and buy more anyway; the effect follows z. Also mu, z and e."""
+    rng = np.random.default_rng(seed)
+    group, z = rng.integers(0, 5, rows), rng.normal(size=rows)
+    e = np.array([0.15, 0.3, 0.5, 0.7, 0.85])[group]
+    t = rng.random(rows) < e
+    base = 0.1 + 0.12 * group
+    mu = np.clip(np.stack([base, base + 0.05 + 0.08 * z], axis=1), 0, 1)
+    y = rng.random(rows) < mu[np.arange(rows), t.astype(int)]
+    frame = pd.DataFrame(
+        {"t": np.where(t, "a", "none"), "y": y.astype(int), "g": group, "e": np.where(t, e, 1 - e)}
+    )
+    return Campaign.from_frame(frame, treatment="t", control="none", chain=["y"], **roles), mu, z, e
+
+
+@pytest.mark.parametrize("roles", [{}, {"strata": "g"}, {"propensity": "e"}])
+def test_curves_are_doubly_robust(roles: dict) -> None:
+    """Right predictions mend what is not known of the assignment, and known assignments mend wrong predictions."""
+    rows = 120_000
+    campaign, mu, z, _ = _observational(0, rows, roles)
+    effects = Effects.for_campaign(np.stack([0.3 + 0 * z, 0.3 + 0.02 * z], 1)[:, :, None].astype(np.float32), campaign, model="z")  # fmt: skip
+    tau = mu[:, 1] - mu[:, 0]
+    order = np.argsort(-z)
+    gain = np.cumsum(tau[order]) / rows
+    true_qini = gain.mean() - gain[-1] / 2
+    wrong = Effects.for_campaign(1 - mu[:, :, None].astype(np.float32), campaign, model="wrong")
+    right = Effects.for_campaign(mu[:, :, None].astype(np.float32), campaign, model="right")
+
+    def errors(baseline: Effects | None) -> tuple[float, float, float]:
+        found = evaluate(campaign, effects, draws=20, baseline=baseline)
+        assert found.baseline == (None if baseline is None else baseline.model)
+        assert found.to_metrics()["references"]["baseline"] == found.baseline
+        row, curve = found.score("z", "y", "a"), found.curves["z", "y", "a"]
+        ate = found.ate.iloc[0]
+        middle = gain[rows // 2] - np.interp(0.5, curve.share, curve.gain)
+        return (ate.value - tau.mean()) / ate.se, (row.value - true_qini) / row.se, middle / ate.se
+
+    assert np.abs(errors(right)).max() < 4
+    if roles:
+        assert np.abs(errors(wrong)).max() < 4
+        assert np.abs(errors(None)).max() < 4
+    else:
+        assert (
+            np.abs(errors(None))[0] > 20
+        )  # confounded: nothing is known of the assignment, and nothing predicted
+        assert np.abs(errors(wrong))[0] > 20
+
+
+@pytest.mark.parametrize("roles", [{"strata": "g"}, {"propensity": "e"}])
+def test_the_adjusted_average_is_the_mean_of_doubly_robust_scores(roles: dict) -> None:
+    from uplift.metrics.average import compare
+    from uplift.metrics.evaluation import _expected
+
+    campaign, mu, *_ = _observational(1, 4_000, roles)
+    baseline = Effects.for_campaign((0.5 * mu + 0.1)[:, :, None].astype(np.float32), campaign, model="b")
+    comparison = compare(campaign, "a")
+    t, y = comparison.treated, campaign.outcome("y").astype(float)
+    adjusted = y - _expected(campaign, baseline, "y", "a", comparison)
+    ours = np.where(t, 1, -1) * comparison.weight * adjusted
+    m = baseline.mu_all[:, :, 0].astype(float)
+    e = 1 / comparison.weight
+    aipw = m[:, 1] - m[:, 0] + t * (y - m[:, 1]) / e - (1 - t) * (y - m[:, 0]) / e
+    np.testing.assert_allclose(ours, aipw, atol=1e-9)

@@ -34,12 +34,14 @@ _PUBLIC = {
     "allocate_arrays": "uplift.allocation",
     "allocate_file": "uplift.allocation",
     "check": "uplift.checks",
+    "cost_curve": "uplift.valued_curve",
     "evaluate": "uplift.metrics",
     "list_models": "uplift.models.registry",
     "load_dataset": "uplift.datasets",
     "load_model": "uplift.models.registry",
     "make_model": "uplift.models.registry",
     "recalibration": "uplift.metrics",
+    "policy_value": "uplift.metrics.policy_value",
     "report": "uplift.reporting",
     "run": "uplift.pipeline",
     "simulate": "uplift.simulation",
@@ -61,12 +63,14 @@ __all__ = [
     "allocate_arrays",
     "allocate_file",
     "check",
+    "cost_curve",
     "evaluate",
     "list_models",
     "load_dataset",
     "load_model",
     "make_model",
     "recalibration",
+    "policy_value",
     "report",
     "run",
     "simulate",
@@ -83,12 +87,14 @@ if TYPE_CHECKING:
     from uplift.effects import Effects
     from uplift.errors import UpliftError
     from uplift.metrics import Evaluation, evaluate, recalibration
+    from uplift.metrics.policy_value import policy_value
     from uplift.models.ecup import ECUP
     from uplift.models.registry import list_models, load_model, make_model
     from uplift.pipeline import run
     from uplift.reporting import report
     from uplift.simulation import simulate
     from uplift.tuning import tune
+    from uplift.valued_curve import cost_curve
 
 
 def __getattr__(name: str) -> Any:

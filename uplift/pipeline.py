@@ -356,7 +356,12 @@ def _allocate(work: _Work, decide: DecideSection, scored: Campaign, effects: Eff
         on_test = work.test_effects[chosen].take(np.searchsorted(work.test.row_numbers, rows.row_numbers))
         valued = allocate(on_test, budget=decide.budget / scale, **options)
     value = policy_value(
-        rows, valued.arm_codes, stage=work.stage, margin=decide.margin or 1.0, costs=work.campaign.costs
+        rows,
+        valued.arm_codes,
+        stage=work.stage,
+        margin=decide.margin or 1.0,
+        costs=work.campaign.costs,
+        strict=False,
     )
     plan = plan.with_policy_value({**value.scaled(scale).to_dict(), "population": population, "scale": scale})
     table = plan.to_table()

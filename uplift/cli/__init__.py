@@ -14,6 +14,7 @@ from uplift.cli import (
     model_commands,
     run_commands,
     tune_commands,
+    value_command,
 )
 from uplift.cli.console import complain
 from uplift.cli.interrupts import watch
@@ -35,6 +36,7 @@ for room in (
     tune_commands,
     list_command,
     decision_commands,
+    value_command,
     data_commands,
     bench_commands,
 ):

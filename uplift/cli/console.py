@@ -15,12 +15,14 @@ def leads() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def complain(message: str) -> None:
-    """One line on standard error."""
+def complain(message: str, kind: str = "error") -> None:
+    """One line on standard error: an error, or a warning."""
     from rich.console import Console
     from rich.text import Text
 
-    Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), message))
+    Console(stderr=True, soft_wrap=True).print(
+        Text.assemble((f"{kind}: ", "bold red" if kind == "error" else "yellow"), message)
+    )
 
 
 def say(message: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from uplift.cli.console import say, steps
-from uplift.cli.options import Overwrite, Seed, refuse_existing
+from uplift.cli.options import Overwrite, Seed, parse_costs, refuse_existing
 
 
 def register(app: typer.Typer) -> None:
@@ -213,22 +213,4 @@ def export(
 def _costs(config: Any, given: list[str] | None) -> dict[str, Any]:
     costs = {name: arm.arm(name).cost for name, arm in config.arms.items()} if config is not None else {}
     costs = {name: rule for name, rule in costs.items() if rule is not None}
-    return costs | dict(_parse_cost(item) for item in given or [])
-
-
-def _parse_cost(item: str) -> tuple[str, Any]:
-    from uplift.arms import CostRule
-    from uplift.errors import UpliftError
-
-    arm, equals, rule = item.rpartition("=")
-    amount, at, event = rule.partition("@")
-    try:
-        if not (equals and at and arm and event):
-            raise ValueError
-        if amount.endswith("%"):
-            return arm, CostRule(on=event, share=float(amount[:-1]) / 100)
-        return arm, CostRule(on=event, amount=float(amount))
-    except ValueError:
-        raise UpliftError(
-            f"cost {item!r} is not ARM=AMOUNT@EVENT; write for example coupon_5=5@conversion, mail=0.1@send or deal=10%@value."
-        ) from None
+    return costs | parse_costs(given)

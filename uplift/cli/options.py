@@ -95,3 +95,36 @@ def parse_numbers(text: str, option: str) -> list[float]:
         raise UpliftError(
             f"{option} {text!r} is not a list of numbers; write for example 0.4,0.3,0.3."
         ) from None
+
+
+def parse_costs(given: list[str] | None) -> dict[str, Any]:
+    """``["coupon_5=5@conversion", "deal=10%@value"]`` as cost rules by arm.
+
+    Examples
+    --------
+    >>> parse_costs(["coupon_5=5@conversion"])["coupon_5"].describe()
+    '5 per conversion'
+
+    Raises
+    ------
+    UpliftError
+        An item of another form.
+    """
+    return dict(_parse_cost(item) for item in given or [])
+
+
+def _parse_cost(item: str) -> tuple[str, Any]:
+    from uplift.arms import CostRule
+
+    arm, equals, rule = item.rpartition("=")
+    amount, at, event = rule.partition("@")
+    try:
+        if not (equals and at and arm and event):
+            raise ValueError
+        if amount.endswith("%"):
+            return arm, CostRule(on=event, share=float(amount[:-1]) / 100)
+        return arm, CostRule(on=event, amount=float(amount))
+    except ValueError:
+        raise UpliftError(
+            f"cost {item!r} is not ARM=AMOUNT@EVENT; write for example coupon_5=5@conversion, mail=0.1@send or deal=10%@value."
+        ) from None

@@ -1,8 +1,11 @@
 """Metrics: one sufficient-statistics table, named definitions, intervals on everything."""
 
+from uplift.metrics.cost_curve import CostCurve
+from uplift.metrics.cross_fit import cross_fitted
 from uplift.metrics.definitions import DEFINITIONS, HEADLINE, Definition, describe
 from uplift.metrics.evaluation import Curve, Evaluation, evaluate
-from uplift.metrics.policy_value import PolicyValue, policy_value
+from uplift.metrics.policy_result import PolicyValue, Versus
+from uplift.metrics.policy_value import policy_value
 from uplift.metrics.score_table import ScoreTable
 from uplift.metrics.shrinkage import Recalibration, recalibration
 from uplift.metrics.streamed import StreamedEvaluation, evaluate_stream
@@ -10,6 +13,7 @@ from uplift.metrics.streamed import StreamedEvaluation, evaluate_stream
 __all__ = [
     "DEFINITIONS",
     "HEADLINE",
+    "CostCurve",
     "Curve",
     "Definition",
     "Evaluation",
@@ -17,6 +21,8 @@ __all__ = [
     "Recalibration",
     "ScoreTable",
     "StreamedEvaluation",
+    "Versus",
+    "cross_fitted",
     "describe",
     "evaluate",
     "evaluate_stream",

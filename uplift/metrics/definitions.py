@@ -73,6 +73,46 @@ _DEFINITIONS = (
         "root mean squared difference of observed and predicted effects over tenths of the ranking, less the noise of the observed",
         "outcome per customer", "-", "0", "Xu and Yadlowsky 2022, with tenths",
     ),
+    Definition(
+        "policy_value_ips", "Policy value, inverse propensity weighting",
+        "mean(w y), w = probability of the received arm under the plan / in the log (its share within the stratum where it is not given)",
+        "value per customer", "value of the log", "depends on the data", "Horvitz and Thompson 1952; Open Bandit Pipeline (IPW)",
+    ),
+    Definition(
+        "policy_value_snips", "Policy value, self-normalised inverse propensity weighting",
+        "sum(w y) / sum(w)",
+        "value per customer", "value of the log", "depends on the data", "Swaminathan and Joachims 2015; Open Bandit Pipeline (SNIPW)",
+    ),
+    Definition(
+        "policy_value_stratified", "Policy value, compared within decisions",
+        "sum over arms k of the plan: share of its customers x sum(w y) / sum(w) among them",
+        "value per customer", "value of the log", "depends on the data", "post-stratification by the decision; Imbens and Rubin 2015, ch. 9",
+    ),
+    Definition(
+        "policy_value_dm", "Policy value, direct method",
+        "mean of the predicted outcome under the plan's arm; the interval does not contain the model's error",
+        "value per customer", "-", "depends on the data", "Open Bandit Pipeline (DM)",
+    ),
+    Definition(
+        "policy_value_dr", "Policy value, doubly robust",
+        "mean(mu of the plan's arm + w (y - mu of the received arm))",
+        "value per customer", "value of the log", "depends on the data", "Robins, Rotnitzky and Zhao 1994; Dudik, Langford and Li 2011; Open Bandit Pipeline (DR)",
+    ),
+    Definition(
+        "policy_value_sndr", "Policy value, self-normalised doubly robust",
+        "mean(mu of the plan's arm) + sum(w (y - mu of the received arm)) / sum(w)",
+        "value per customer", "value of the log", "depends on the data", "Open Bandit Pipeline (SNDR)",
+    ),
+    Definition(
+        "aucc", "Area under the cost curve",
+        "area under Q(B), the gain of the plans of all budgets over their spend, / (last spend x last gain)",
+        "ratio", "0.5", "depends on the data", "Du, Lee and Ghaffarizadeh 2019; Sverdrup et al. 2023 (maq)",
+    ),
+    Definition(
+        "aucc_gain", "Gain above spending at random",
+        "mean over spends B, up to the last, of Q(B) less its chord: what choosing customers and arms adds to spending the same money on random customers",
+        "value per customer", "0", "depends on the data", "Sverdrup et al. 2023 (maq, integrated difference)",
+    ),
 )  # fmt: skip
 
 DEFINITIONS = {definition.id: definition for definition in _DEFINITIONS}

@@ -17,6 +17,7 @@ from uplift.metrics.arm_scores import ArmScores, Curve
 from uplift.metrics.average import Comparison, arm_mean, compare, difference_in_means
 from uplift.metrics.definitions import HEADLINE, describe
 from uplift.metrics.paired import DIFFERENCE_COLUMNS, paired_differences, placebo_ranges
+from uplift.propensity import arm_propensities
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -57,6 +58,8 @@ class Evaluation:
     curves : dict of (model, stage, arm) to Curve
     notes : tuple of str
         What could not be computed, and why.
+    baseline : str or None
+        Model whose predictions made all curves and metrics doubly robust; None: they rest on weighting alone.
     """
 
     campaign: dict[str, Any]
@@ -74,6 +77,7 @@ class Evaluation:
     placebo: pd.DataFrame
     curves: dict[tuple[str, str, str], Curve] = field(repr=False)
     notes: tuple[str, ...] = ()
+    baseline: str | None = None
 
     def score(self, model: str, stage: str, arm: str, metric: str = HEADLINE) -> pd.Series:
         """One row of :attr:`scores`.
@@ -140,6 +144,7 @@ class Evaluation:
             "models": models,
             "references": {
                 "uncalibrated_models": list(self.uncalibrated),
+                "baseline": self.baseline,
                 "definitions": {
                     name: {"title": d.title, "formula": d.formula, "unit": d.unit, "source": d.source}
                     for name, d in ((name, describe(name)) for name in ids)
@@ -230,11 +235,13 @@ def evaluate(
     random_state : int
         Seed of the resampling.
     baseline : Effects, optional
-        Predictions for these rows of any model that did not learn from them. What they say about the outcome, whatever
-        the arm, ``(1 - p) mu_arm + p mu_control`` with p the share of the arm, is taken off it first. In a randomised
-        campaign this moves no metric on average, however wrong the predictions are, and narrows the intervals by as
-        much as they explain of the outcome (the augmented inverse propensity scores of doubly robust curves). The metrics
-        of scikit-uplift, which are for 0/1 outcomes, stay as they are.
+        Predictions for these rows of any model that did not learn from them: makes curves and metrics doubly robust. What
+        they say about the outcome, whatever the arm, ``(1 - p) mu_arm + p mu_control`` with p the probability of the arm
+        (of the two compared, within the stratum or by the propensity where these are given), is taken off it first; the
+        weighted outcome is then the augmented inverse propensity score (AIPW). In a randomised campaign this moves no
+        metric on average, however wrong the predictions are, and narrows the intervals by as much as they explain of the
+        outcome. In observational data it removes the confounding that the predictions understand where the propensities
+        do not, and the other way round. The metrics of scikit-uplift, which are for 0/1 outcomes, stay as they are.
 
     Returns
     -------
@@ -279,7 +286,7 @@ def evaluate(
         comparison = compare(campaign, arm)
         for stage in campaign.stages:
             outcome = campaign.outcome(stage)[comparison.rows].astype(np.float64)
-            expected = None if baseline is None else _expected(baseline, stage, arm, comparison)
+            expected = None if baseline is None else _expected(campaign, baseline, stage, arm, comparison)
             adjusted = outcome if expected is None else outcome - expected
             estimate = difference_in_means(comparison, adjusted, confidence=confidence)
             ate.append({"stage": stage, "arm": arm, **vars(estimate), "adjusted": comparison.adjusted})
@@ -320,6 +327,7 @@ def evaluate(
         placebo=pd.DataFrame(placebo),
         curves=curves,
         notes=tuple(dict.fromkeys(notes)),
+        baseline=None if baseline is None else baseline.model,
     )
 
 
@@ -332,14 +340,26 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _expected(baseline: Effects, stage: str, arm: str, comparison: Comparison) -> np.ndarray:
-    """What the baseline says about the outcome of the rows of `comparison`, whatever their arm, float64 [row]."""
-    weight = np.ones(len(comparison.rows)) if comparison.weight is None else comparison.weight
-    share = float(weight[comparison.treated].sum() / weight.sum())
+def _expected(
+    campaign: Campaign, baseline: Effects, stage: str, arm: str, comparison: Comparison
+) -> np.ndarray:
+    """What the baseline says about the outcome of the rows of `comparison`, whatever their arm, float64 [row].
+
+    With p the probability of the arm among the two in question, an outcome less ``(1 - p) mu_arm + p mu_control`` and
+    weighted by the inverse propensity is the doubly robust score, row by row. Where a propensity column tells only the
+    probability of the arm received, of three or more, the overall share stands for p.
+    """
+    every = arm_propensities(campaign)
+    if every is None:
+        weight = np.ones(len(comparison.rows)) if comparison.weight is None else comparison.weight
+        p: np.ndarray | float = float(weight[comparison.treated].sum() / weight.sum())
+    else:
+        own, none = every[comparison.rows, campaign.arm_index(arm)], every[comparison.rows, 0]
+        p = own / (own + none)
     control, treated = (
         baseline.mu(stage, name)[comparison.rows].astype(np.float64) for name in (baseline.arms[0], arm)
     )
-    return (1.0 - share) * treated + share * control
+    return (1.0 - p) * treated + p * control
 
 
 def _check_fit(campaign: Campaign, name: str, effects: Effects) -> None:

@@ -2,153 +2,318 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 
-from uplift.arms import SEND, VALUE_STAGE, CostRule
+from uplift.arms import CostRule
 from uplift.campaign import Campaign
-from uplift.errors import EvaluationError
-from uplift.metrics.average import Comparison, Estimate, compare, difference_in_means
+from uplift.effects import Effects
+from uplift.errors import EvaluationError, did_you_mean
+from uplift.metrics.average import Estimate
+from uplift.metrics.cross_fit import Learner, cross_fitted
+from uplift.metrics.off_policy import Logged, Mean
+from uplift.metrics.overlap import Overlap, supported
+from uplift.metrics.policies import Missing, Policy, read_policy
+from uplift.metrics.policy_case import Case
+from uplift.metrics.policy_result import METHODS, PolicyValue, Versus
 
+Method = Literal["auto", "ips", "snips", "stratified", "dm", "dr", "sndr"]
 
-@dataclass(frozen=True)
-class PolicyValue:
-    """Off-policy estimate of a plan against treating nobody, summed over the rows it was made for.
-
-    Attributes
-    ----------
-    stage : str
-        Outcome that is valued.
-    value, low, high, se : float
-        Incremental value (outcome x margin), with its interval.
-    cost : float
-        Realised cost of the same customers under the plan.
-    matched_rows : int
-        Rows whose logged arm is the plan's arm: what the estimate rests on.
-    rows : int
-        Rows of the plan.
-    arms : dict of str to dict
-        Value and rows per arm.
-    skipped : tuple of str
-        Arms given to so few customers that no comparison with control is possible among them; they count as 0.
-    """
-
-    stage: str
-    value: float
-    low: float
-    high: float
-    se: float
-    cost: float
-    matched_rows: int
-    rows: int
-    confidence: float
-    method: str
-    arms: dict[str, dict[str, float]]
-    skipped: tuple[str, ...] = ()
-
-    def scaled(self, factor: float) -> PolicyValue:
-        """The same value per customer for `factor` times as many customers; counts of rows stay as measured."""
-        money = ("value", "low", "high", "se", "cost")
-        arms = {
-            arm: {key: number * factor if key in money else number for key, number in numbers.items()}
-            for arm, numbers in self.arms.items()
-        }
-        return replace(self, arms=arms, **{key: getattr(self, key) * factor for key in money})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {**asdict(self), "skipped": list(self.skipped)}
+_WITH_MODEL = ("dm", "dr", "sndr")
+LEAST_MATCHED = 10
+"""With fewer matched rows there is no estimate."""
 
 
 def policy_value(
-    campaign: Campaign,
-    arm_codes: np.ndarray,
+    log: Campaign,
+    plan: Any,
     *,
-    stage: str,
+    method: Method = "auto",
+    stage: str | None = None,
     margin: float = 1.0,
-    costs: dict[str, CostRule] | None = None,
+    costs: Mapping[str, CostRule] | None = None,
+    effects: Effects | Learner | None = None,
+    other: Any = None,
+    propensity: np.ndarray | None = None,
+    clip: float = np.inf,
     confidence: float = 0.95,
+    missing: Missing = "error",
+    strict: bool = True,
+    arm_column: str = "arm",
+    folds: int = 5,
+    random_state: int = 0,
 ) -> PolicyValue:
-    """Incremental value of giving every row the arm in `arm_codes`, against giving nobody anything.
+    """What a plan is worth, from a log of customers who were assigned at random (or with known propensities).
 
-    Among the customers to whom the plan gives arm k, those who happened to receive k are compared with
-    those who happened to receive control (weighted by the design); customers left in control contribute
-    exactly zero. The sum over arms is the self-normalised inverse propensity estimate, stratified by the
-    decision. The plan must not have been made with these rows' outcomes.
+    The plan must not have been made with these rows' outcomes: choose on one split, value on another. Formulas are in
+    :mod:`uplift.metrics.off_policy`. Propensities are those of the campaign, else the shares of the arms in the log
+    (within strata where there are any).
 
     Parameters
     ----------
-    campaign : Campaign
-        Randomised rows with outcomes.
-    arm_codes : ndarray of int [row]
-        The plan; 0 is control.
-    stage : str
-        Stage that is valued.
+    log : Campaign
+        Rows with the arm received and outcomes.
+    plan : str, path, table, Allocation or ndarray
+        One arm's name for everybody; an allocation, or its file or table (found by unit id); arm codes or names [row];
+        probabilities [row, arm] of a stochastic policy.
+    method : {"auto", "ips", "snips", "stratified", "dm", "dr", "sndr"}
+        ``"stratified"`` compares, among the customers of each decision, those who received it with those in control;
+        ``"auto"`` is ``"dr"`` where effects are given, else ``"stratified"`` (``"snips"`` for stochastic policies).
+        ``"dm"`` believes the model: it needs no overlap, and its interval covers the choice of customers only.
+    stage : str, optional
+        Stage that is valued, or ``"value"``; default the last binary stage.
     margin : float
         Money per unit of the outcome.
     costs : mapping of arm to CostRule, optional
-        To estimate the realised cost as well.
+        Default: the campaign's. Costs per unit sent are exact, others are estimated like the outcome.
+    effects : Effects or model, optional
+        For ``"dm"``, ``"dr"`` and ``"sndr"``: predictions for these rows of a model that did not learn from them (found by
+        unit id), or a model, which is then cross-fitted on the log.
+    other : like `plan`, optional
+        Another plan to compare with, on the same rows.
+    propensity : ndarray of float64 [row] or [row, arm], optional
+        Probability of the arm received (or of every arm), in place of the campaign's.
+    clip : float
+        Largest weight (probability under the plan over probability in the log). Cutting makes estimates less noisy
+        and biased; the result says by how much.
+    confidence : float
+        Level of the intervals, in (0, 1).
+    missing : {"error", "drop"}
+        What to do with rows of the log whose unit the plan does not decide on.
+    strict : bool
+        Raise where the log never gave such customers what the plan gives them, where the outcome is constant, and
+        where fewer than 10 rows match. Otherwise such customers count as left in control, with a warning.
+    arm_column : str
+        Column of the arm in files and tables.
+    folds, random_state : int
+        For cross-fitting.
+
+    Returns
+    -------
+    PolicyValue
 
     Raises
     ------
     EvaluationError
-        Lengths differ.
+        The plan does not fit the log, parameters are out of range, or see `strict`.
+
+    References
+    ----------
+    Dudik, Langford, Li, Doubly robust policy evaluation and learning, ICML 2011. Swaminathan, Joachims, The
+    self-normalized estimator for counterfactual learning, NeurIPS 2015. Saito et al., Open Bandit Dataset and
+    Pipeline, NeurIPS 2021. Kish, Survey sampling, 1965.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"coupon": ["none", "five"] * 20, "buy": [0, 1, 1, 1, 0, 0, 0, 1] * 5})
+    >>> log = Campaign.from_frame(frame, treatment="coupon", control="none", chain=["buy"])
+    >>> found = policy_value(log, "five")
+    >>> round(found.mean.value, 6), round(found.value, 6)  # 0.75 per customer; 0.5 more than control for 40 customers
+    (0.75, 20.0)
     """
-    plan = np.asarray(arm_codes)
-    if len(plan) != campaign.n_rows:
+    if not 0 < confidence < 1 or not clip > 0 or not np.isfinite(margin):
         raise EvaluationError(
-            f"the plan covers {len(plan):,} rows, the campaign has {campaign.n_rows:,}; use the rows the plan was made for."
+            f"confidence ({confidence}) must lie in (0, 1), clip ({clip}) be > 0 and margin ({margin}) a finite number."
         )
-    total, variance, cost = 0.0, 0.0, 0.0
-    arms: dict[str, dict[str, float]] = {}
+    stage = log.chain[-1] if stage is None else log.stages[log.stage_index(stage)]
+    policy, kept = read_policy(log, plan, missing=missing, arm_column=arm_column)
+    second, second_kept = None, None
+    if other is not None:
+        second, second_kept = read_policy(log, other, missing=missing, arm_column=arm_column)
+    warnings: list[str] = []
+    rows = _both(kept, second_kept)
+    if rows is not None:
+        policy = policy.take(rows if kept is None else np.searchsorted(kept, rows))
+        if second is not None:
+            second = second.take(rows if second_kept is None else np.searchsorted(second_kept, rows))
+        warnings.append(
+            f"{log.n_rows - len(rows):,} of the log's {log.n_rows:,} rows are of customers the plan does not decide on; they were left out."
+        )
+        propensity = None if propensity is None else np.asarray(propensity)[rows]
+        log = log.take(rows)
+    chosen = _method(method, policy, second, effects)
+    logged = Logged.of(log, propensity)
     skipped: list[str] = []
-    for code, arm in enumerate(campaign.arm_names):
-        given = plan == code
-        if code == 0 or not given.any():
-            continue
-        try:
-            part = campaign.take(given)
-            comparison = compare(part, arm)
-        except EvaluationError:
-            skipped.append(arm)
-            continue
-        estimate = difference_in_means(
-            comparison, part.outcome(stage)[comparison.rows], confidence=confidence
+    if chosen != "dm":
+        by_decision = chosen == "stratified"
+        for one in (policy, second):
+            if one is None:
+                continue
+            valued, keep, lost, said = supported(
+                logged, one, log.arm_names, by_decision=by_decision, strict=strict
+            )
+            warnings += said
+            skipped += lost
+            if keep is not None:
+                # Once more without them: their propensities and shares are gone as well.
+                left = np.flatnonzero(keep)
+                found = policy_value(
+                    log.take(left), _as_plan(policy.take(left)), method=chosen, stage=stage, margin=margin, costs=costs,
+                    effects=effects, other=None if second is None else _as_plan(second.take(left)),
+                    propensity=None if propensity is None else np.asarray(propensity)[left], clip=clip,
+                    confidence=confidence, strict=strict, folds=folds, random_state=random_state,
+                )  # fmt: skip
+                return replace(found, warnings=tuple(dict.fromkeys((*warnings, *found.warnings))))
+            if one is second:
+                second = valued
+            else:
+                policy = valued
+    case = Case.of(log, logged, chosen, stage, float(margin), log.costs if costs is None else costs, clip)
+    case = case.predicted(
+        _effects(log, effects, stage, folds, random_state) if chosen in _WITH_MODEL else None
+    )
+    if strict and len(case.outcome) and np.ptp(case.outcome) == 0:
+        raise EvaluationError(
+            f"the outcome {stage!r} is {case.outcome[0] / margin if margin else 0:g} in all {log.n_rows:,} rows, so no plan can be told from another; use a larger log or another stage (or pass strict=False)."
         )
-        size = int(given.sum())
-        value = margin * size * estimate.value
-        se = abs(margin) * size * estimate.se
-        paid = size * _mean_cost(part, comparison, (costs or {}).get(arm))
-        arms[arm] = {"rows": size, "value": value, "se": se, "cost": paid}
-        total, variance, cost = total + value, variance + se**2, cost + paid
-    overall = Estimate.normal(total, float(np.sqrt(variance)), confidence)
+    overlap = Overlap.of(logged, policy, clip)
+    if strict and chosen != "dm" and overlap.matched_rows < LEAST_MATCHED:
+        raise EvaluationError(
+            f"only {overlap.matched_rows:,} of the log's {log.n_rows:,} rows received what the plan gives them; that is too little to value it: use a larger log, or a plan closer to what was sent."
+        )
+    if chosen != "dm":
+        warnings += overlap.warnings(known=logged.cell is None)
+    return _conclude(case, policy, second, overlap, tuple(dict.fromkeys(skipped)), warnings, confidence)
+
+
+def _conclude(
+    case: Case,
+    policy: Policy,
+    second: Policy | None,
+    overlap: Overlap,
+    skipped: tuple[str, ...],
+    warnings: list[str],
+    confidence: float,
+) -> PolicyValue:
+    log, logged = case.log, case.logged
+    n = log.n_rows
+    nobody = Policy(len(log.arms), codes=np.zeros(n, np.int64))
+    weights, control = case.weighting(policy, policy), case.weighting(nobody, policy)
+
+    def estimate(mean: Mean) -> Estimate:
+        return mean.estimate(logged.cluster, confidence)
+
+    def versus(value_: Mean, cost_: Mean) -> Versus:
+        gain, extra = value - value_, cost - cost_
+        return Versus(estimate(gain), estimate(extra), estimate(gain - extra))
+
+    value, cost = case.value_of(policy, weights), case.cost_of(policy, weights)
+    baseline = case.value_of(nobody, control)
+    nothing = Mean(0.0, np.zeros(n))
+    received_send = case.send_cost[logged.arms]
+    against = {
+        "control": versus(baseline, nothing),
+        "logged": versus(logged.average(case.outcome), logged.average(case.event_cost + received_send)),
+    }
+    if second is not None:
+        others = case.weighting(second, second)
+        against["other"] = versus(case.value_of(second, others), case.cost_of(second, others))
+    spend = estimate(cost)
+    roi = None
+    if spend.value > 2 * spend.se and spend.value > 0:
+        roi = estimate((value - baseline).over(cost))
+    bias = 0.0
+    if overlap.clipped_rows and case.method != "dm":
+        uncut = case.value_of(policy, case.weighting(policy, policy, clip=np.inf))
+        bias = value.value - uncut.value
+        warnings.append(
+            f"Weights above {case.clip:g} were cut in {overlap.clipped_rows:,} rows, which moved the value by {bias:+.3g} per customer: a bias that the interval does not contain."
+        )
+    if case.method == "dm":
+        warnings.append(
+            "The direct method believes its model: the interval does not contain the model's error."
+        )
+    used = {name for code, name in enumerate(log.arm_names) if code and policy.of(code).any()}
+    free = sorted(used - set(case.costs)) if case.costs else []
+    if free:
+        warnings.append(
+            f"Arm {free[0]!r} has no cost rule ({len(free)} of the plan's arms): it counts as free."
+        )
+    arms: dict[str, dict[str, float]] = {}
+    for code, name in enumerate(log.arm_names):
+        if name not in used:
+            continue
+        gain, paid = case.part(policy, code, weights, control)
+        given = float(policy.of(code).sum())
+        arms[name] = {
+            "rows": int(given) if policy.codes is not None else given,
+            "value": n * gain.value,
+            "se": n * estimate(gain).se,
+            "cost": n * paid,
+        }
+    total = against["control"].value
     return PolicyValue(
-        stage=stage,
-        value=overall.value,
-        low=overall.low,
-        high=overall.high,
-        se=overall.se,
-        cost=cost,
-        matched_rows=int((plan == campaign.arm_codes).sum()),
-        rows=campaign.n_rows,
+        stage=case.stage,
+        value=n * total.value,
+        low=n * total.low,
+        high=n * total.high,
+        se=n * total.se,
+        cost=n * spend.value,
+        matched_rows=overlap.matched_rows,
+        rows=n,
         confidence=confidence,
-        method="self-normalised IPS within each arm of the plan, against control",
+        method=METHODS[case.method],
         arms=arms,
-        skipped=tuple(skipped),
+        skipped=skipped,
+        estimator=case.method,
+        margin=case.margin,
+        mean=estimate(value),
+        spend=spend,
+        net=estimate(value - cost),
+        against=against,
+        roi=roi,
+        overlap=overlap,
+        clip_bias=bias,
+        warnings=tuple(warnings),
     )
 
 
-def _mean_cost(part: Campaign, comparison: Comparison, rule: CostRule | None) -> float:
-    """Mean cost per row under the arm, from the rows that received it, weighted by the design like the value."""
-    if rule is None:
-        return 0.0
-    if rule.on == SEND:
-        return float(rule.amount or 0.0)
-    received = comparison.treated
-    weight = None if comparison.weight is None else comparison.weight[received]
-    events = part.outcome(rule.on)[comparison.rows[received]].astype(np.float64)
-    return float(
-        np.average(events, weights=weight) * ((rule.share if rule.on == VALUE_STAGE else rule.amount) or 0.0)
+def _both(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return np.intersect1d(first, second, assume_unique=True)
+
+
+def _as_plan(policy: Policy) -> np.ndarray | None:
+    return policy.chances if policy.codes is None else policy.codes
+
+
+def _method(method: Method, policy: Policy, second: Policy | None, effects: Any) -> Method:
+    fixed = policy.codes is not None and (second is None or second.codes is not None)
+    if method == "auto":
+        return "dr" if effects is not None else "stratified" if fixed else "snips"
+    if method not in METHODS:
+        raise EvaluationError(f"there is no method {method!r}; {did_you_mean(method, ['auto', *METHODS])}")
+    if method == "stratified" and not fixed:
+        raise EvaluationError(
+            "method 'stratified' compares within decisions, and a stochastic policy has none; use 'snips', or 'dr' with effects."
+        )
+    if method in _WITH_MODEL and effects is None:
+        raise EvaluationError(
+            f"method {method!r} needs predictions; pass effects=... for these rows or a model to cross-fit, or use 'snips'."
+        )
+    return method
+
+
+def _effects(
+    log: Campaign, effects: Effects | Learner | None, stage: str, folds: int, random_state: int
+) -> Effects:
+    assert effects is not None
+    found = (
+        effects.for_units(log.unit_ids)
+        if isinstance(effects, Effects)
+        else cross_fitted(effects, log, folds=folds, seed=random_state)
     )
+    if found.arms != log.arm_names:
+        raise EvaluationError(
+            f"the effects of {found.model!r} are for the arms {', '.join(found.arms)}, the log has {', '.join(log.arm_names)}."
+        )
+    if stage not in found.stages:
+        raise EvaluationError(
+            f"the effects of {found.model!r} have no stage {stage!r}; {did_you_mean(stage, found.stages)}"
+        )
+    return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uplift.models.row_weights import received_propensity
+from uplift.propensity import received_propensity
 
 if TYPE_CHECKING:
     from uplift.campaign import Campaign
@@ -18,7 +18,7 @@ CLIP = 10.0
 def inverse_propensity(campaign: Campaign) -> np.ndarray:
     """1 / probability of the arm received, float64 [row].
 
-    The probability is that of :func:`uplift.models.row_weights.received_propensity`, else the (weighted) share of the
+    The probability is that of :func:`uplift.propensity.received_propensity`, else the (weighted) share of the
     arm; times that share the inverse is cut at `CLIP`.
     """
     received = received_propensity(campaign)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from uplift.propensity import received_propensity
+
 if TYPE_CHECKING:
     from uplift.campaign import Campaign
 
@@ -68,17 +70,3 @@ def row_weights(campaign: Campaign, *, clip: float = math.inf) -> RowWeights | N
     ratio = share[arms] / received
     weights = weights * np.minimum(ratio, clip)
     return RowWeights(weights / weights.mean(), int((ratio > clip).sum()), float(ratio.max(initial=0.0)))
-
-
-def received_propensity(campaign: Campaign) -> np.ndarray | None:
-    """Probability of the arm that each row received, float64 [row].
-
-    The campaign's propensity; without one, the (weighted) share of the arm within the row's stratum; None without
-    strata either.
-    """
-    received, strata = campaign.propensity, campaign.stratum_codes
-    if received is not None or strata is None:
-        return received
-    weights = np.ones(campaign.n_rows) if campaign.weights is None else campaign.weights
-    cell = strata.astype(np.int64) * len(campaign.arms) + campaign.arm_codes
-    return np.bincount(cell, weights)[cell] / np.bincount(strata, weights)[strata]

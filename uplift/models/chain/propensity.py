@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uplift.models.row_weights import received_propensity
+from uplift.propensity import arm_propensities, received_propensity
 
 if TYPE_CHECKING:
     from uplift.campaign import Campaign
@@ -45,19 +45,10 @@ class Design:
         arms, n_arms = campaign.arm_codes.astype(np.int64), len(campaign.arms)
         weights = np.ones(campaign.n_rows) if campaign.weights is None else campaign.weights
         share = np.bincount(arms, weights, n_arms) / weights.sum()
-        every = np.broadcast_to(share, (campaign.n_rows, n_arms))
-        received = received_propensity(campaign)
-        if received is None:
-            return cls(arms, share[arms], every)
-        if campaign.propensity is None:
-            strata = campaign.stratum_codes
-            assert strata is not None
-            cells = np.bincount(strata.astype(np.int64) * n_arms + arms, weights, (strata.max() + 1) * n_arms)
-            mass = cells.reshape(-1, n_arms)
-            return cls(arms, received, (mass / mass.sum(axis=1, keepdims=True))[strata])
-        if n_arms == 2:
-            every = np.where(arms[:, None] == np.arange(2), received[:, None], 1.0 - received[:, None])
-        return cls(arms, received, every)
+        received, every = received_propensity(campaign), arm_propensities(campaign)
+        if every is None:
+            every = np.broadcast_to(share, (campaign.n_rows, n_arms))
+        return cls(arms, share[arms] if received is None else received, every)
 
     def take(self, rows: np.ndarray) -> Design:
         """Some of the rows (integers or a boolean mask)."""
