@@ -2,7 +2,9 @@
 
 - :func:`allocate`: from predicted effects and cost rules;
 - :func:`allocate_arrays`: from plain arrays;
-- :class:`Allocation`, :class:`Certificate`, :class:`BudgetCurve`: what comes back.
+- :class:`Allocation`, :class:`Certificate`, :class:`BudgetCurve`: what comes back;
+- :class:`Budget`, :class:`Stock`, :class:`Cap`, :class:`MaxShare`, :class:`MinReach`, :class:`MinROI`,
+  :class:`Eligible`, :class:`DoNotDisturb`: constraints.
 """
 
 from __future__ import annotations
@@ -10,7 +12,37 @@ from __future__ import annotations
 from uplift.allocation.allocation import Allocation
 from uplift.allocation.arrays import allocate_arrays
 from uplift.allocation.certificate import Certificate
+from uplift.allocation.constraints import (
+    Budget,
+    Cap,
+    DoNotDisturb,
+    Eligible,
+    MaxShare,
+    MinReach,
+    MinROI,
+    Stock,
+    constraint_from_dict,
+)
 from uplift.allocation.curve import BudgetCurve
 from uplift.allocation.from_effects import allocate
+from uplift.allocation.limits import Limit
+from uplift.allocation.reasons import REASONS
 
-__all__ = ["Allocation", "BudgetCurve", "Certificate", "allocate", "allocate_arrays"]
+__all__ = [
+    "REASONS",
+    "Allocation",
+    "Budget",
+    "BudgetCurve",
+    "Cap",
+    "Certificate",
+    "DoNotDisturb",
+    "Eligible",
+    "Limit",
+    "MaxShare",
+    "MinROI",
+    "MinReach",
+    "Stock",
+    "allocate",
+    "allocate_arrays",
+    "constraint_from_dict",
+]
