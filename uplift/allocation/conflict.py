@@ -47,8 +47,8 @@ def check_feasible(problem: Coupled, *, exactly_one: bool) -> None:
         least = scopes.least(m)
         if least > rows[m].bound:
             raise AllocationError(
-                f"No plan keeps every constraint: every open unit must get an arm, which needs at least "
-                f"{_amount(rows[m], least)} of the {rows[m].words}. Raise it, or drop exactly_one."
+                f"No plan keeps every constraint: an arm for every open unit (exactly_one) needs at least "
+                f"{_amount(rows[m], least)}, but {_its(None, rows[m])}. Raise the limit or drop exactly_one."
             )
     for floor, row in enumerate(rows):
         if row.kind != "min_reach" or row.bound >= 0:
@@ -180,7 +180,7 @@ def _amount(row: Row, multiples: int) -> str:
     return f"{number:,.2f} of missing return" if row.kind == "min_roi" else f"{multiples:,} units"
 
 
-def _its(floor: Row, cap: Row) -> str:
+def _its(floor: Row | None, cap: Row) -> str:
     """``its budget is 1,000.00`` where both mean the same customers."""
     limit = f"{cap.limit:,.2f}" if cap.kind in ("budget", "min_roi") else f"{cap.limit:,.0f}"
     kind = {
@@ -188,7 +188,7 @@ def _its(floor: Row, cap: Row) -> str:
     }[cap.kind]  # fmt: skip
     if cap.kind == "min_roi":
         return f"the {cap.words} would be missed"
-    if floor.scope == cap.scope and floor.scope:
+    if floor is not None and floor.scope == cap.scope and floor.scope:
         return f"its {kind} is {limit}"
     return f"the {kind}{' ' + cap.scope if cap.scope else ''} is {limit}"
 

@@ -29,6 +29,8 @@ class Core:
         Where each unit's choices start.
     unit, arm, regret : ndarray [e]
         Per choice: index into `units`, choice code, regret at the prices.
+    near : ndarray of bool [e]
+        Whether the linear program may use the choice; the control is always listed, for rounding.
     base : ndarray of int64 [q]
         Entry of each unit's best choice.
     rows, amount : ndarray of int64 [e, family]
@@ -42,6 +44,7 @@ class Core:
     unit: np.ndarray
     arm: np.ndarray
     regret: np.ndarray
+    near: np.ndarray
     base: np.ndarray
     rows: np.ndarray
     amount: np.ndarray
@@ -49,8 +52,8 @@ class Core:
 
     @property
     def switches(self) -> np.ndarray:
-        """Entries that are not their unit's best choice."""
-        other = np.ones(len(self.arm), np.bool_)
+        """Entries of the linear program that are not their unit's best choice."""
+        other = self.near.copy()
         other[self.base] = False
         return np.flatnonzero(other)
 
@@ -78,7 +81,7 @@ def make_core(problem: Coupled, at: HardPass, units: np.ndarray, most: float) ->
     else:
         amount = np.zeros(rows.shape, np.int64)
     worth = -whole_up(-value * problem.problem.value_unit.scale)
-    return Core(units, first, unit, arm, regret, base, rows, amount, worth)
+    return Core(units, first, unit, arm, regret, regret <= most, base, rows, amount, worth)
 
 
 def whole_up(scaled: np.ndarray) -> np.ndarray:
@@ -105,7 +108,7 @@ def program(problem: Coupled, core: Core, residual: np.ndarray) -> dict[str, Any
         (amounts[used] / problem.weights[rows[used]], (rows[used], columns[used])), shape=(m, len(switches))
     ).tocsr()
     right = residual / problem.weights
-    several = np.flatnonzero(np.diff(core.first) > 2)
+    several = np.flatnonzero(np.bincount(core.unit[switches], minlength=len(core.units)) > 1)
     if len(several):
         place = np.full(len(core.units), -1)
         place[several] = np.arange(len(several))

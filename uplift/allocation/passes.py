@@ -226,7 +226,8 @@ def near_choices(value, cost, slot, rowmap, ta, tb, tg, units, most):  # type: i
     Returns
     -------
     unit, arm, regret
-        One entry per choice (the best, with regret 0, included), unit positions ascending.
+        One entry per choice (the best, with regret 0, included), unit positions ascending. Units with a choice
+        besides the best also list the control, however far it is: giving a unit nothing is how limits are kept.
     """
     choices, families = value.shape[1], slot.shape[1]
     z = np.empty(choices)
@@ -250,8 +251,12 @@ def near_choices(value, cost, slot, rowmap, ta, tb, tg, units, most):  # type: i
                 g += tg[at]
             z[j] = v - a - b * cost[i, j] - g * v
             top = max(top, z[j])
+        near = 0
         for j in range(choices):
-            if top - z[j] <= most:
+            if z[j] > -np.inf and top - z[j] <= most:
+                near += 1
+        for j in range(choices):
+            if z[j] > -np.inf and (top - z[j] <= most or (j == 0 and near > 1)):
                 unit[found] = at_unit
                 arm[found] = j
                 regret[found] = top - z[j]

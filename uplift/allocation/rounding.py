@@ -41,8 +41,13 @@ def _fits(rows, amount, here, there, residual):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def repair(first, rows, amount, regret, weight, current, residual, limit):  # type: ignore[no-untyped-def]
-    """Lower the overuse to nothing, in place; False when no switch helps any more."""
+    """Lower the overuse to nothing, in place; False when no switch helps any more.
+
+    Where no single switch lowers it, one that only moves it to another row is made (each unit once), so that it can
+    travel along a chain of full stocks to a row with room.
+    """
     units = first.shape[0] - 1
+    moved = np.zeros(units, np.bool_)
     for _ in range(limit):
         broken = False
         for m in range(residual.shape[0]):
@@ -51,10 +56,18 @@ def repair(first, rows, amount, regret, weight, current, residual, limit):  # ty
         if not broken:
             return True
         best, best_unit, best_entry = np.inf, -1, -1
+        side, side_unit, side_entry = np.inf, -1, -1
         for q in range(units):
             here = current[q]
             for there in range(first[q], first[q + 1]):
                 if there == here:
+                    continue
+                touched = False
+                for f in range(rows.shape[1]):
+                    for entry in (here, there):
+                        if rows[entry, f] >= 0 and residual[rows[entry, f]] < 0:
+                            touched = True
+                if not touched:
                     continue
                 relief = 0.0
                 for f in range(rows.shape[1]):
@@ -66,13 +79,19 @@ def repair(first, rows, amount, regret, weight, current, residual, limit):  # ty
                     if new >= 0 and new != old:
                         before = residual[new]
                         relief += (max(-before, 0) - max(-(before - amount[there, f]), 0)) / weight[new]
-                if relief <= 0.0:
+                if relief <= 1e-9:
+                    loss = regret[there] - regret[here]
+                    if relief > -1e-9 and not moved[q] and loss < side:
+                        side, side_unit, side_entry = loss, q, there
                     continue
                 loss = (max(regret[there] - regret[here], 0.0) + 1e-12) / relief
                 if loss < best:
                     best, best_unit, best_entry = loss, q, there
         if best_unit < 0:
-            return False
+            if side_unit < 0:
+                return False
+            moved[side_unit] = True
+            best_unit, best_entry = side_unit, side_entry
         _shift(rows, amount, current[best_unit], best_entry, residual, 1)
         current[best_unit] = best_entry
     return False

@@ -33,7 +33,8 @@ _PROVE = 20_000
 """Choices up to which the optimum is searched for without being asked."""
 _CORE = 6_000
 _CORE_PER_ROW = 30
-_CLOSE = 1e-9
+_MOST_CORE = 20_000
+_WHOLE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,14 +196,12 @@ def _round(
     switches = core.switches
     current = core.base.copy()
     unit = core.unit[switches]
-    largest = (
-        np.maximum.reduceat(shares, np.searchsorted(unit, np.arange(len(core.units))))
-        if len(switches)
-        else shares
-    )
-    total = np.bincount(unit, shares, minlength=len(core.units))
-    wins = (shares > 0.5 - 1e-9) & (shares >= largest[unit] - 1e-12) & (shares > (1 - total)[unit])
-    current[unit[wins]] = switches[wins]
+    taken = shares > 1 - _WHOLE
+    current[unit[taken]] = switches[taken]
+    # A unit in shares starts at the control where it can: that breaks no limit from above.
+    split = np.unique(unit[(shares > _WHOLE) & ~taken])
+    control = core.first[split]
+    current[split] = np.where(core.arm[control] == 0, control, core.base[split])
     residual = problem.bounds - at.uses
     for entries, sign in ((core.base, 1), (current, -1)):
         rows, amount = core.rows[entries], core.amount[entries]
