@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from uplift.allocation.certificate import Certificate, float_above, float_below
-from uplift.allocation.curve import BudgetCurve, budget_curve
+from uplift.allocation.curve import BudgetCurve, budget_curve, constrained_curve
 from uplift.allocation.dual import settle
 from uplift.allocation.holdout import decision_ids
-from uplift.allocation.limits import limits
+from uplift.allocation.limits import Limit, limits
 from uplift.allocation.problem import Problem
 from uplift.allocation.reasons import REASONS, reasons
 from uplift.allocation.solve import Solution
@@ -94,6 +94,7 @@ class Allocation:
         )
         self._problem: Problem = problem
         self._rows, self._prices = solution.rows, _prices(solution)
+        self._exactly_one = solution.exactly_one
 
     def __len__(self) -> int:
         return len(self.arm_codes)
@@ -108,7 +109,12 @@ class Allocation:
 
     @cached_property
     def curve(self) -> BudgetCurve:
-        """Value, spend and marginal return at every other budget. Computed on first use."""
+        """Value, spend and marginal return at every other budget, the other constraints kept. Computed on first use."""
+        if self._rows is not None and any(row.name != "budget" for row in self._rows.items):
+            with threads_for(self._problem.n_units):
+                return constrained_curve(
+                    self._problem, self._rows, self._prices, exactly_one=self._exactly_one
+                )
         return budget_curve(self._problem)
 
     @cached_property
@@ -210,7 +216,7 @@ def _certify(
     cost = problem.cost_unit.to_float(spend)
     # A budget like 8.2 may lie a hair below its decimal text: report the spend within the float that was given.
     cost = min(cost, problem.budget)
-    prices, table = {"budget": solution.price}, ()
+    prices, table = {"budget": solution.price}, tuple[Limit, ...]()
     slack = solution.price * max(problem.budget - cost, 0.0) if solution.price > 0 else 0.0
     if rows is not None and uses is not None and solution.prices is not None:
         table = limits(rows, uses, solution.prices, problem.value, problem.cost, solution.arms)

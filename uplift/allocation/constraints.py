@@ -16,7 +16,7 @@ meant literally. Rules that say who may get an arm at all (`Eligible`, `DoNotDis
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 from uplift.errors import AllocationError, did_you_mean
@@ -214,6 +214,22 @@ def as_rules(constraints: Sequence[Any] | Mapping[str, Any] | Rule | None) -> tu
         else:
             rules.append(constraint_from_dict(given))
     return tuple(rules)
+
+
+def scaled_constraints(constraints: Sequence[Any], factor: float) -> list[Rule]:
+    """The same constraints for an audience `factor` times as large: money and counts grow, shares and returns stay."""
+    found: list[Rule] = []
+    for rule in as_rules(constraints):
+        if isinstance(rule, Budget | Stock | Cap | MinReach):
+            limit = rule.limit
+            limit = (
+                {key: v * factor for key, v in limit.items()}
+                if isinstance(limit, Mapping)
+                else limit * factor
+            )
+            rule = replace(rule, limit=limit)
+        found.append(rule)
+    return found
 
 
 def column_names(rules: Sequence[Rule]) -> set[str]:

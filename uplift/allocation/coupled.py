@@ -106,12 +106,29 @@ class Coupled:
     def farkas(self, prices: np.ndarray) -> float:
         """The dual with all values left out; below zero, no decision keeps the rows that have a price."""
         a, b, g = self.tables(prices)
-        arms, lead, dual, _, _, size = hard_pass(
+        _, _, dual, _, _, size = hard_pass(
             *self.arrays, a, b, without_value(self, g), self.alpha, self.beta, self.gamma, self.scales,
             self.problem.value_unit.scale,
         )  # fmt: skip
         total = float(dual) / self.problem.value_unit.scale + float(prices @ self.limits)
         return total + _ROUNDING * (float(size) + float(prices @ np.abs(self.limits)))
+
+    def sample(self, units: int) -> tuple[Coupled, float]:
+        """At most `units` units (the first in hash order, so a random sample) with limits in proportion, and its share."""
+        if len(self) <= units:
+            return self, 1.0
+        share = units / len(self)
+        part = replace(
+            self, value=self.value[:units], cost=self.cost[:units], slot=self.slot[:units], order=self.order[:units],
+            limits=self.limits * share,
+        )  # fmt: skip
+        return part, share
+
+    def with_limit(self, row: int, limit: float) -> Coupled:
+        """The same with another limit of one row (for bounds and prices, not for whole decisions)."""
+        limits = self.limits.copy()
+        limits[row] = limit
+        return replace(self, limits=limits)
 
     def near(
         self, prices: np.ndarray, units: np.ndarray, most: float
@@ -150,8 +167,12 @@ def make_coupled(problem: Problem, rows: Rows, *, exactly_one: bool = False) -> 
     costs = np.empty((len(order), k + 1), np.float64)
     values[:, 0] = -np.inf if exactly_one else 0.0
     costs[:, 0] = 0.0
-    values[:, 1:] = np.where(open_arm[order], value[order], -np.inf)
-    costs[:, 1:] = np.where(open_arm[order], cost[order], 0.0)
+    values[:, 1:] = value[order]
+    costs[:, 1:] = cost[order]
+    if not open_arm.all():
+        closed = ~open_arm[order]
+        values[:, 1:][closed] = -np.inf
+        costs[:, 1:][closed] = 0.0
     alpha, beta, gamma = rows.array("alpha"), rows.array("beta"), rows.array("gamma")
     some = slice(0, 20_000)
     opened = values[some, 1:] > -np.inf

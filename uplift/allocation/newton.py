@@ -15,9 +15,11 @@ from uplift.allocation.passes import smooth_pass, solve_positive
 
 _SAMPLE = 50_000
 _LARGER = 250_000
+_RUNAWAY = 1e3
+"""Price, in values of one typical use, that only constraints in conflict reach."""
 _COARSE = (0.3, 0.1, 0.03, 0.01)
-_FINE = (0.01, 0.004)
-_LAST = (0.004, 0.0015)
+_FINE = (0.01, 0.003)
+_LAST = (0.003, 0.001)
 
 
 def newton_prices(problem: Coupled) -> tuple[np.ndarray, int]:
@@ -31,16 +33,29 @@ def newton_prices(problem: Coupled) -> tuple[np.ndarray, int]:
     """
     n = len(problem)
     prices = np.zeros(len(problem.rows))
-    stages = [(min(n, _SAMPLE), _COARSE, 12)]
+    stages: list[tuple[int, tuple[float, ...], int]] = [(min(n, _SAMPLE), _COARSE, 12)]
     if n > 2 * _LARGER:
-        stages.append((_LARGER, _FINE, 5))
-    stages.append((n, _LAST if n > _SAMPLE else _FINE + (0.0015,), 4 if n > _SAMPLE else 8))
+        stages.append((_LARGER, _FINE[-1:], 4))
+    if n > 2 * _LARGER:
+        stages.append(
+            (n, _LAST[-1:], 3)
+        )  # a sample of this size is close: a few readings of everybody suffice
+    else:
+        stages.append((n, _LAST if n > _SAMPLE else (*_FINE, _LAST[-1]), 6))
     passes = 0
     for units, temperatures, steps in stages:
         for temperature in temperatures:
             prices, read = _descend(problem, prices, units, temperature * problem.typical, steps)
             passes += read if units == n else 0
     return prices, passes
+
+
+def newton_again(problem: Coupled, prices: np.ndarray) -> np.ndarray | None:
+    """Prices of a problem close to one that `prices` belong to; None when they run away (no decision is feasible)."""
+    for temperature in (_COARSE[1], *_FINE):
+        prices, _ = _descend(problem, prices, len(problem), temperature * problem.typical, 8)
+    unit = problem.typical / (problem.weights / problem.scales)
+    return prices if len(prices) == 0 or float((prices / unit).max()) < _RUNAWAY else None
 
 
 def farkas_prices(problem: Coupled) -> np.ndarray:
@@ -51,7 +66,7 @@ def farkas_prices(problem: Coupled) -> np.ndarray:
     """
     n = len(problem)
     prices = np.zeros(len(problem.rows))
-    for units, steps in [(min(n, _SAMPLE), 15)] + ([(n, 4)] if n > _SAMPLE else []):
+    for units, steps in [(min(n, _SAMPLE), 15), *([(n, 4)] if n > _SAMPLE else [])]:
         for temperature in _COARSE:
             prices, _ = _descend(
                 problem, prices, units, temperature * problem.typical, steps, values=False, ceiling=1.0

@@ -125,7 +125,7 @@ def smooth_pass(value, cost, slot, rowmap, ta, tb, tg, alpha, beta, gamma, tau):
     means = np.zeros((groups, m))
     spreads = np.zeros((groups, m, m))
     for group in prange(groups):
-        z = np.empty(choices)
+        z, pa, pb, pg = np.empty(choices), np.empty(choices), np.empty(choices), np.empty(choices)
         touched = np.empty(choices * families + 1, np.int64)
         part = np.empty(choices * families + 1)
         place = np.full(m, -1, np.int64)
@@ -136,22 +136,21 @@ def smooth_pass(value, cost, slot, rowmap, ta, tb, tg, alpha, beta, gamma, tau):
         for i in range(n * group // groups, n * (group + 1) // groups):
             top = -np.inf
             for j in range(choices):
+                pa[j], pb[j], pg[j] = 0.0, 0.0, 0.0
+            for f in range(families):
+                at = slot[i, f]
+                for j in range(choices):
+                    pa[j] += ta[at + j]
+                    pb[j] += tb[at + j]
+                    pg[j] += tg[at + j]
+            for j in range(choices):
                 v = value[i, j]
-                if v == -np.inf:
-                    z[j] = v
-                    continue
-                a, b, g = 0.0, 0.0, 0.0
-                for f in range(families):
-                    at = slot[i, f] + j
-                    a += ta[at]
-                    b += tb[at]
-                    g += tg[at]
-                z[j] = v - a - b * cost[i, j] - g * v
+                z[j] = v - pa[j] - pb[j] * cost[i, j] - pg[j] * v if v > -np.inf else v
                 top = max(top, z[j])
             weight = 0.0
+            floor = top - 40.0 * tau
             for j in range(choices):
-                gap = (z[j] - top) / tau
-                z[j] = math.exp(gap) if gap > -40.0 else 0.0
+                z[j] = math.exp((z[j] - top) / tau) if z[j] > floor else 0.0
                 weight += z[j]
             total += top + tau * math.log(weight)
             sure = weight < 1.0 + 1e-12

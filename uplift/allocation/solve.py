@@ -70,6 +70,8 @@ class Solution:
         ``"one_budget"``, ``"dual"`` or ``"exact"``.
     status : str
         ``"certified"``; of a search for the optimum also ``"optimal"``, ``"time limit"`` or ``"too large"``.
+    exactly_one : bool
+        Whether control was closed to units with an open arm.
     """
 
     arms: np.ndarray
@@ -84,6 +86,7 @@ class Solution:
     prices: np.ndarray | None = None
     method: str = "one_budget"
     status: str = "certified"
+    exactly_one: bool = False
 
 
 @dataclass(frozen=True, eq=False)

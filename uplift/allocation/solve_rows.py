@@ -11,7 +11,6 @@ Bound less value is exactly the regret of the decisions plus the slack of every 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -94,9 +93,10 @@ def _solve(
         rounded = _Rounded(start.arms[coupled.order], start.worth)
     else:
         if coupled.n_choices <= _DIRECT:
-            at, rounded = _small(coupled)
-            if at is None:
+            solved = _small(coupled)
+            if solved is None:
                 raise refuse(coupled, exactly_one=exactly_one)
+            at, rounded = solved
         else:
             prices, passes = newton_prices(coupled)
             at, rounded = _large(coupled, prices, exactly_one)
@@ -127,16 +127,17 @@ def _solve(
         prices=at.prices,
         method="exact" if status != "certified" else "dual",
         status=status,
+        exactly_one=exactly_one,
     )
 
 
-def _small(problem: Coupled) -> tuple[HardPass | None, _Rounded | None]:
-    """The whole linear program at once; no pass: it has no solution."""
+def _small(problem: Coupled) -> tuple[HardPass, _Rounded | None] | None:
+    """The whole linear program at once; None: it has no solution."""
     zero = problem.hard(np.zeros(len(problem.rows)))
     core = make_core(problem, zero, np.arange(len(problem)), np.inf)
     found = solve_core(problem, core, problem.bounds - zero.uses)
     if found is None:
-        return None, None
+        return None
     shares, prices = found
     at = problem.hard(prices)
     rounded = _round(problem, zero, core, shares, prices)
