@@ -6,7 +6,7 @@ core) independent of the order of rows. Closed choices have value ``-inf``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
