@@ -19,6 +19,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,22 @@ def rules(
     return round(float(share * spend.sum()), 2), found
 
 
+def cpu_time(run: Callable[[], Any], repeat: int) -> tuple[float, float, Any]:
+    """Shortest wall time, shortest processor time (all threads) in seconds of `repeat` runs, and the last result."""
+    used, result = [], None
+    started = time.process_time()
+
+    def once() -> Any:
+        nonlocal started
+        started = time.process_time()
+        found = run()
+        used.append(time.process_time() - started)
+        return found
+
+    seconds, result = best_time(once, repeat)
+    return seconds, min(used), result
+
+
 def large(n: int, k: int, floors: bool, repeat: int) -> dict[str, Any]:
     """All numbers of one size."""
     for rows in (3_000, 60_000):
@@ -81,6 +98,7 @@ def large(n: int, k: int, floors: bool, repeat: int) -> dict[str, Any]:
         "constraints": len(c.limits),
         "binding": sum(row.price > 0 for row in c.limits),
         "seconds": round(seconds, 3),
+        "cpu_seconds": round(cpu, 3),
         "gap": c.gap,
         "gap_regret": c.gap_regret / c.upper_bound,
         "gap_slack": c.gap_slack / c.upper_bound,
@@ -99,11 +117,11 @@ def exact(n: int, k: int, repeat: int) -> dict[str, Any]:
     value, cost = marketing(n, k)
     budget = round(0.2 * allocate_arrays(value, cost, budget=None).certificate.expected_cost, 2)
     allocate_arrays(value[:1000], cost[:1000], budget=budget * 0.1, method="exact")
-    seconds, plan = best_time(lambda: allocate_arrays(value, cost, budget=budget, method="exact"), repeat)
+    seconds, cpu, plan = cpu_time(lambda: allocate_arrays(value, cost, budget=budget, method="exact"), repeat)
     plain_seconds, plain = best_time(lambda: allocate_arrays(value, cost, budget=budget), repeat)
     c = plan.certificate
     return {
-        "units": n, "arms": k, "seconds": round(seconds, 4), "status": c.status, "gap": c.gap, "value": c.expected_value,
+        "units": n, "arms": k, "seconds": round(seconds, 4), "cpu_seconds": round(cpu, 4), "status": c.status, "gap": c.gap, "value": c.expected_value,
         "one_budget_seconds": round(plain_seconds, 4), "one_budget_gap": plain.certificate.gap,
         "one_budget_below_optimum": c.expected_value - plain.certificate.expected_value,
     }  # fmt: skip

@@ -142,7 +142,7 @@ def test_large_plans_keep_every_limit_and_certify_a_small_gap(large) -> None:
 
 
 def test_every_constraint_reports_use_slack_and_price(large) -> None:
-    data, plan = large
+    _, plan = large
     c, table = plan.certificate, plan.constraints
     assert list(table["name"][:2]) == ["budget", "budget shop=0"]
     assert len(table) == 1 + 12 + 2 + 12 + 1 + 1
@@ -332,7 +332,7 @@ def test_everybody_must_get_an_arm_and_cannot() -> None:
 def test_conflicts_of_large_problems_come_with_a_certificate() -> None:
     n = 30_000
     rng = np.random.default_rng(0)
-    with pytest.raises(AllocationError, match="together: .*minimum reach of 18,000 of arm 'arm_1'"):
+    with pytest.raises(AllocationError, match=r"together: .*minimum reach of 18,000 of arm 'arm_1'"):
         allocate_arrays(
             rng.random((n, 2)), rng.random((n, 2)), budget=1e6,
             constraints=[MinReach({"arm_1": 18_000, "arm_2": 18_000}), Cap(29_000)],

@@ -1,7 +1,8 @@
-"""Proven optimum: drop every choice that no optimal decision can use, and let HiGHS search what remains.
+"""Proven optimum: drop every choice that no optimal decision can use, and search what remains.
 
 With an incumbent of value V and the dual bound D, a choice whose regret exceeds D - V cannot be part of any decision
-worth V or more (every such decision would be bounded by D less that regret). What survives is a few units.
+worth V or more (every such decision would be bounded by D less that regret). What survives is a few units. With one
+limit a dynamic program settles them, without any tolerance; with more, HiGHS does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from uplift.allocation.core import Core, make_core, program
 from uplift.allocation.coupled import Coupled, HardPass
+from uplift.allocation.knapsack import best_choices
 
 _TOLERANCE = 1e-6
 """HiGHS' absolute tolerances (objective and rows), in typical values and typical uses of a unit."""
@@ -77,6 +79,17 @@ def prove(problem: Coupled, at: HardPass, worth: int | None, bound: Fraction, *,
             return Proof(None, -1, bound, "infeasible", 0)
         found_worth = at.worth if best is not None else incumbent
         return Proof(best, found_worth, min(bound, found_worth * step), "optimal", 0)
+    if len(residual) == 1 and worth is not None:
+        price = float(at.prices[0]) / float(problem.scales[0])
+        entries = best_choices(core, int(residual[0]), price, margin, worth - at.worth)
+        if entries is not None:
+            arms, value = None, worth
+            if len(entries) and entries[0] >= 0:
+                arms = at.arms.copy()
+                arms[core.units] = core.arm[entries]
+                value = at.worth + int((core.value[entries] - core.value[core.base]).sum())
+            rounding = int(np.count_nonzero(at.arms)) + len(core.units)  # values were rounded down to multiples
+            return Proof(arms, value, min(bound, (value + rounding) * step), "optimal", len(switches))
     right = residual.astype(np.float64)
     first_bound: Fraction | None = None
     for _ in range(_TIGHTER):
