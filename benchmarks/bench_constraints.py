@@ -87,7 +87,7 @@ def large(n: int, k: int, floors: bool, repeat: int) -> dict[str, Any]:
     value, cost, segment = segmented(n, k)
     budget, found = rules(value, cost, segment, 0.2, floors)
     inputs = peak_memory()
-    seconds, plan = best_time(
+    seconds, cpu, plan = cpu_time(
         lambda: allocate_arrays(value, cost, budget=budget, constraints=found, columns={"segment": segment}),
         repeat,
     )

@@ -88,7 +88,9 @@ def prove(problem: Coupled, at: HardPass, worth: int | None, bound: Fraction, *,
                 arms = at.arms.copy()
                 arms[core.units] = core.arm[entries]
                 value = at.worth + int((core.value[entries] - core.value[core.base]).sum())
-            rounding = int(np.count_nonzero(at.arms)) + len(core.units)  # values were rounded down to multiples
+            rounding = int(np.count_nonzero(at.arms)) + len(
+                core.units
+            )  # values were rounded down to multiples
             return Proof(arms, value, min(bound, (value + rounding) * step), "optimal", len(switches))
     right = residual.astype(np.float64)
     first_bound: Fraction | None = None
