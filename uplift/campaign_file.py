@@ -99,7 +99,14 @@ class SplitSection(_Section):
 
 
 class DecideSection(_Section):
-    """``[decide]``: who gets what, for how much money."""
+    """``[decide]``: who gets what, for how much money, and under which constraints.
+
+    Every ``[[decide.constraint]]`` is one constraint in its plain form (see :mod:`uplift.allocation.constraints`):
+    ``kind = "budget" | "stock" | "cap" | "max_share" | "min_reach" | "min_roi"`` with ``limit`` and, as needed, ``segment``
+    (a column of the campaign), ``level``, ``arm`` and ``name``; ``kind = "eligible"`` with ``when`` and ``arm``;
+    ``kind = "do_not_disturb"``. ``min_roi``, ``caution``, ``exactly_one``, ``method`` and ``time_limit`` are those of
+    :func:`uplift.allocate`.
+    """
 
     model: str = "auto"
     stage: str | None = None
@@ -107,6 +114,38 @@ class DecideSection(_Section):
     budget: float
     holdout: float = Field(0.0, ge=0, lt=1)
     score: str | list[str] | None = None
+    constraint: list[dict[str, Any]] = []
+    min_roi: float | None = Field(None, ge=0, allow_inf_nan=False)
+    caution: float = Field(0.0, ge=0, allow_inf_nan=False)
+    exactly_one: bool = False
+    method: Literal["auto", "one_budget", "dual", "exact"] = "auto"
+    time_limit: float = Field(10.0, gt=0)
+
+    def allocation_options(self) -> dict[str, Any]:
+        """Keywords of :func:`uplift.allocate` besides budget, margin, stage and holdout."""
+        return {
+            "constraints": list(self.constraint), "min_roi": self.min_roi, "caution": self.caution,
+            "exactly_one": self.exactly_one, "method": self.method, "time_limit": self.time_limit,
+        }  # fmt: skip
+
+    def constraint_columns(self) -> list[str]:
+        """Columns of the campaign that the constraints read, sorted."""
+        if not self.constraint:
+            return []
+        from uplift.allocation.constraints import as_rules, column_names
+
+        return sorted(column_names(as_rules(self.constraint)))
+
+    @model_validator(mode="after")
+    def _constraints(self) -> DecideSection:
+        if self.constraint:
+            from uplift.allocation.constraints import as_rules, column_names
+
+            try:
+                column_names(as_rules(self.constraint))
+            except UpliftError as error:
+                raise ValueError(f"[[decide.constraint]]: {str(error).removesuffix('.')}") from error
+        return self
 
     @model_validator(mode="after")
     def _money(self) -> DecideSection:
@@ -259,6 +298,11 @@ class CampaignFile(_Section):
             raise CampaignError(
                 f"[decide] needs margin = ... (money per {stage}) to weigh {stage!r} against costs; or decide on stage = 'value'."
             )
+        for name in self.decide.constraint_columns():
+            if name not in campaign.table.column_names:
+                raise CampaignError(
+                    f"a [[decide.constraint]] reads the column {name!r}, which the data do not have; {did_you_mean(name, campaign.table.column_names)}"
+                )
         missing = [name for name in campaign.arm_names[1:] if name not in campaign.costs]
         if missing:
             raise UpliftError(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from uplift import run_folder as names
 from uplift.campaign import Campaign
@@ -338,14 +339,20 @@ def _one_row_per_unit(scored: Campaign, notes: list[str]) -> Campaign:
 
 def _allocate(work: _Work, decide: DecideSection, scored: Campaign, effects: Effects, chosen: str) -> Any:
     from uplift.allocation import allocate
+    from uplift.allocation.constraints import scaled_constraints
     from uplift.export import export_table
     from uplift.metrics import policy_value
 
     options: dict[str, Any] = {
         "costs": work.campaign.costs, "margin": decide.margin, "stage": work.stage, "seed": work.seed,
-        "holdout": decide.holdout, "campaign_name": work.campaign.name,
+        "holdout": decide.holdout, "campaign_name": work.campaign.name, **decide.allocation_options(),
     }  # fmt: skip
-    plan = allocate(effects, budget=decide.budget, **options)
+    needed = decide.constraint_columns()
+    plan = allocate(effects, budget=decide.budget, columns=scored.table, **options)
+    if needed:
+        pq.write_table(
+            scored.table.select(needed), work.folder / names.CONSTRAINT_COLUMNS, compression="zstd"
+        )
     valued, rows, scale = plan, scored, 1.0
     population = "scored customers"
     if work.audience is not None:
@@ -354,7 +361,8 @@ def _allocate(work: _Work, decide: DecideSection, scored: Campaign, effects: Eff
         scale = scored.n_rows / rows.n_rows
         population = "test part, scaled to the audience"
         on_test = work.test_effects[chosen].take(np.searchsorted(work.test.row_numbers, rows.row_numbers))
-        valued = allocate(on_test, budget=decide.budget / scale, **options)
+        options["constraints"] = scaled_constraints(decide.constraint, 1 / scale)
+        valued = allocate(on_test, budget=decide.budget / scale, columns=rows.table, **options)
     value = policy_value(
         rows,
         valued.arm_codes,

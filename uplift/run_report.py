@@ -9,7 +9,10 @@ from typing import Any
 from uplift import run_folder as names
 from uplift.effects import Effects
 from uplift.errors import UpliftError
+from uplift.io.tables import read_table
 from uplift.run_folder import RunFolder, arms_from_json
+
+_DECIDE_OPTIONS = ("min_roi", "caution", "exactly_one", "method", "time_limit")
 
 
 def report_run(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
@@ -52,6 +55,8 @@ def _plan_again(folder: RunFolder, described: dict[str, Any]) -> Any:
     if decide is None:
         return None
     saved = folder.read_json(names.ALLOCATION_JSON)
+    kept = folder.path / names.CONSTRAINT_COLUMNS
+    options = {key: decide[key] for key in _DECIDE_OPTIONS if key in decide}
     arms = arms_from_json(described["campaign"]["arms"])
     plan = allocate(
         Effects.read_parquet(folder.path / names.EFFECTS),
@@ -62,6 +67,9 @@ def _plan_again(folder: RunFolder, described: dict[str, Any]) -> Any:
         holdout=decide["holdout"],
         seed=described["seed"],
         campaign_name=described["campaign"]["name"],
+        constraints=decide.get("constraint") or None,
+        columns=read_table(kept) if kept.exists() else None,
+        **options,
     ).with_policy_value(saved["policy_value"])
     if plan.summary() != saved:
         raise UpliftError(

@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from uplift.allocation.certificate import Certificate, float_above, float_below
-from uplift.allocation.curve import BudgetCurve, budget_curve
+from uplift.allocation.curve import BudgetCurve, budget_curve, constrained_curve
 from uplift.allocation.dual import settle
 from uplift.allocation.holdout import decision_ids
+from uplift.allocation.limits import Limit, limits
 from uplift.allocation.problem import Problem
+from uplift.allocation.reasons import REASONS, reasons
 from uplift.allocation.solve import Solution
 from uplift.allocation.threads import threads_for
 from uplift.errors import AllocationError
@@ -90,7 +92,9 @@ class Allocation:
         self.certificate = certify(
             problem, solution, int(spend), int(worth), dict(zip(arms, counts.tolist(), strict=True))
         )
-        self._problem: Problem | None = problem
+        self._problem: Problem = problem
+        self._rows, self._prices = solution.rows, _prices(solution)
+        self._exactly_one = solution.exactly_one
 
     def __len__(self) -> int:
         return len(self.arm_codes)
@@ -105,11 +109,30 @@ class Allocation:
 
     @cached_property
     def curve(self) -> BudgetCurve:
-        """Value, spend and marginal return at every other budget. Computed on first use."""
-        assert self._problem is not None
-        curve = budget_curve(self._problem)
-        self._problem = None  # its arrays may be large and nothing else needs them
-        return curve
+        """Value, spend and marginal return at every other budget, the other constraints kept. Computed on first use."""
+        if self._rows is not None and any(row.name != "budget" for row in self._rows.items):
+            with threads_for(self._problem.n_units):
+                return constrained_curve(
+                    self._problem, self._rows, self._prices, exactly_one=self._exactly_one
+                )
+        return budget_curve(self._problem)
+
+    @cached_property
+    def reason_codes(self) -> np.ndarray:
+        """Why each unit got what it got: int8 [unit], codes into :data:`uplift.allocation.REASONS`."""
+        return reasons(self._problem, self.arm_codes, self.holdout, self._rows, self._prices)
+
+    @property
+    def reasons(self) -> pa.Array:
+        """:attr:`reason_codes` as text (an Arrow dictionary) [unit]."""
+        return pa.DictionaryArray.from_arrays(pa.array(self.reason_codes), pa.array(REASONS, pa.string()))
+
+    @property
+    def constraints(self) -> pd.DataFrame:
+        """One row per constraint: name, limit, use, slack, price, and with several of them what each means."""
+        import pandas as pd
+
+        return pd.DataFrame(self.certificate.constraints)
 
     @cached_property
     def decision_ids(self) -> pa.Array:
@@ -211,17 +234,27 @@ def certify(
 ) -> Certificate:
     """The certificate, from sums that were read back from the decisions."""
     money = problem.budget_multiples
-    if (spend, worth) != (solution.spend, solution.worth) or (money is not None and spend > money):
+    rows = solution.rows
+    uses = None if rows is None else rows.uses(problem.value, problem.cost, solution.arms)
+    wrong = rows is None and spend != solution.spend
+    over = uses is not None and rows is not None and bool((uses > rows.bounds).any())
+    if wrong or over or worth != solution.worth or (money is not None and spend > money):
         raise RuntimeError(
             f"allocation audit failed: decisions cost {spend} and bring {worth} multiples, "
-            f"the solver reported {solution.spend} and {solution.worth} within {money}; please report this"
+            f"the solver reported {solution.spend} and {solution.worth} within {money}"
+            f"{', and another limit is overused' if over else ''}; please report this"
         )
     value = float_below(worth * problem.value_unit.step)
     bound = max(float_above(solution.bound), value)
     cost = problem.cost_unit.to_float(spend)
     # A budget like 8.2 may lie a hair below its decimal text: report the spend within the float that was given.
     cost = min(cost, problem.budget)
+    prices, table = {"budget": solution.price}, tuple[Limit, ...]()
     slack = solution.price * max(problem.budget - cost, 0.0) if solution.price > 0 else 0.0
+    if rows is not None and uses is not None and solution.prices is not None:
+        table = limits(rows, uses, solution.prices, problem.value, problem.cost, solution.arms)
+        prices |= {row.name: row.price for row in table}
+        slack = sum(row.price * row.slack for row in table if row.price > 0)
     total = bound - value
     slack = min(slack, total)
     n = problem.n_units
@@ -230,7 +263,7 @@ def certify(
         budget=problem.budget,
         expected_value=value,
         expected_cost=cost,
-        dual_prices={"budget": solution.price},
+        dual_prices=prices,
         upper_bound=bound,
         gap=total / abs(bound) if bound and (worth or total > 2 * solution.rounding) else 0.0,
         gap_regret=total - slack,
@@ -239,4 +272,11 @@ def certify(
         n_treated=treated,
         counts=counts,
         min_roi=problem.min_roi,
+        limits=table,
+        method=solution.method,
+        status=solution.status,
     )
+
+
+def _prices(solution: Solution) -> np.ndarray:
+    return np.array([solution.price]) if solution.prices is None else solution.prices

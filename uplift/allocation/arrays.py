@@ -9,10 +9,16 @@ import numpy as np
 import pyarrow as pa
 
 from uplift.allocation.allocation import Allocation
+from uplift.allocation.conditions import evaluate
+from uplift.allocation.constraints import Constraint, DoNotDisturb, Eligible, Rule, as_rules
 from uplift.allocation.holdout import check_unique
-from uplift.allocation.problem import make_problem
-from uplift.allocation.solve import solve
-from uplift.errors import AllocationError
+from uplift.allocation.problem import Problem, make_problem
+from uplift.allocation.rows import make_rows
+from uplift.allocation.solve import Solution, solve
+from uplift.allocation.solve_rows import solve_rows
+from uplift.errors import AllocationError, did_you_mean
+
+METHODS = ("auto", "one_budget", "dual", "exact")
 
 
 def allocate_arrays(
@@ -29,14 +35,20 @@ def allocate_arrays(
     salt: str = "",
     min_roi: float | None = None,
     allow_harm: bool = False,
+    constraints: Sequence[Any] | None = None,
+    columns: Any = None,
+    exactly_one: bool = False,
+    method: str = "auto",
+    time_limit: float = 10.0,
     campaign: str = "",
     model: str = "",
     model_fingerprint: str | None = None,
 ) -> Allocation:
-    """Choose at most one arm per unit so that the expected value is highest within the budget.
+    """Choose at most one arm per unit so that the expected value is highest within the budget and other limits.
 
-    The objective is the incremental value, gross: costs count against the budget only. The answer comes with an
-    upper bound that no other choice within the budget can beat.
+    The objective is the incremental value, gross: costs count against the budget only. The answer keeps every
+    limit, counted in whole multiples of micro-units or finer, and comes with an upper bound that no other choice
+    within the limits can beat.
 
     Parameters
     ----------
@@ -65,6 +77,20 @@ def allocate_arrays(
         less value per unit of cost. Money may be left.
     allow_harm : bool
         Use arms with negative value and negative cost to pay for others. Off: such arms are never chosen.
+    constraints : sequence of constraints, optional
+        :class:`~uplift.allocation.Budget`, `Stock`, `Cap`, `MaxShare`, `MinReach`, `MinROI`, `Eligible`, or the same as
+        dicts with a key ``kind``; all hold together, in any combination.
+    columns : mapping, pyarrow Table or frame, optional
+        Columns [unit] that segments and eligibility conditions name.
+    exactly_one : bool
+        Every unit gets an arm, unless it is held out or no arm is open to it.
+    method : {"auto", "one_budget", "dual", "exact"}
+        ``one_budget``: the fastest, when the budget is the only limit. ``dual``: one price per limit, for any size.
+        ``exact``: ``one_budget`` or ``dual``, then a search (HiGHS) over the choices that could still be better, which
+        proves the optimum. ``auto``: one_budget where it applies; else dual, and exact when the problem is small.
+    time_limit : float
+        Seconds for the search of ``exact``; when they are over, ``certificate.status`` says so and the certified plan
+        is returned.
     campaign, model : str
         Written to tables.
     model_fingerprint : str, optional
@@ -77,7 +103,8 @@ def allocate_arrays(
     Raises
     ------
     AllocationError
-        Shapes disagree, a number is missing, ids repeat, or budget or `min_roi` cannot be used.
+        Shapes disagree, a number is missing, ids repeat, budget or `min_roi` cannot be used, a constraint is not
+        understood, or the constraints cannot hold together (the message names those that conflict).
 
     References
     ----------
@@ -91,6 +118,12 @@ def allocate_arrays(
     ([1, 2, 0], 8.0)
     >>> plan.certificate.expected_cost, plan.certificate.dual_prices
     (3.0, {'budget': 1.0})
+
+    >>> from uplift.allocation import MinReach, Stock
+    >>> one_each = allocate_arrays([[3.0, 4.0], [2.0, 5.0], [-1.0, -2.0]], [[1.0, 2.0]] * 3, budget=3.0,
+    ...     constraints=[Stock({"arm_2": 1}), MinReach(1, arm="arm_1")])
+    >>> one_each.arm_codes.tolist(), one_each.certificate.status
+    ([1, 2, 0], 'optimal')
     """
     values = np.asarray(value)
     n = values.shape[0] if values.ndim else 0
@@ -108,11 +141,14 @@ def allocate_arrays(
         raise AllocationError(
             f"holdout has shape {closed.shape} and type {closed.dtype}: give one boolean per unit ({n})."
         )
+    if method not in METHODS:
+        raise AllocationError(f"There is no method {method!r}: {did_you_mean(str(method), METHODS)}")
+    rules = as_rules(constraints)
     problem = make_problem(
         values,
         cost,
         budget=budget,
-        eligible=eligible,
+        eligible=_with_rules(eligible, rules, n, names, columns),
         closed=closed,
         units=ids,
         salt=salt,
@@ -122,7 +158,7 @@ def allocate_arrays(
     )
     return Allocation(
         problem,
-        solve(problem),
+        _solve(problem, rules, names, columns, exactly_one, method, time_limit),
         units=pa.array(np.arange(n)) if ids is None else ids,
         unit_column=unit_column,
         arms=(control, *names),
@@ -131,6 +167,60 @@ def allocate_arrays(
         model=model,
         model_fingerprint=model if model_fingerprint is None else model_fingerprint,
     )
+
+
+def _solve(
+    problem: Problem,
+    rules: Sequence[Rule],
+    arms: tuple[str, ...],
+    columns: Any,
+    exactly_one: bool,
+    method: str,
+    time_limit: float,
+) -> Solution:
+    limits = [rule for rule in rules if isinstance(rule, Constraint)]
+    single = not limits and not exactly_one
+    if method == "one_budget" and not single:
+        raise AllocationError(
+            "method='one_budget' knows one budget only, and there are more constraints: use method='auto'."
+        )
+    if single and method in ("auto", "one_budget"):
+        return solve(problem)
+    rows = make_rows(problem, limits, arms, columns)
+    first = solve(problem) if single and method == "exact" else None
+    return solve_rows(
+        problem, rows, exactly_one=exactly_one, method=method, time_limit=float(time_limit), start=first
+    )
+
+
+def _with_rules(
+    eligible: Any, rules: Sequence[Rule], n: int, arms: tuple[str, ...], columns: Any
+) -> np.ndarray | None:
+    """The eligibility mask with every rule that closes arms."""
+    given = None if eligible is None else np.asarray(eligible)
+    for rule in rules:
+        if isinstance(rule, DoNotDisturb):
+            raise AllocationError(
+                "do_not_disturb needs the intervals of effects: use allocate(effects, ...), or give eligible=..."
+            )
+        if not isinstance(rule, Eligible):
+            continue
+        mask = evaluate(rule.when, columns) if isinstance(rule.when, str) else np.asarray(rule.when)
+        if mask.dtype != np.bool_ or mask.shape != (n,):
+            raise AllocationError(
+                f"An eligible rule has shape {mask.shape} and type {mask.dtype}: give one boolean per unit ({n})."
+            )
+        if rule.arm is not None and rule.arm not in arms:
+            raise AllocationError(
+                f"An eligible rule names the arm {rule.arm!r}: {did_you_mean(rule.arm, arms)}"
+            )
+        if given is None or given.ndim == 1:
+            first = np.ones(n, np.bool_) if given is None else given
+            given = np.repeat(first[:, None], len(arms), axis=1)
+        concerned = slice(None) if rule.arm is None else [arms.index(rule.arm)]
+        given = given.copy()
+        given[:, concerned] &= mask[:, None]
+    return given
 
 
 def as_ids(units: Any, n: int, column: str) -> pa.Array:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from uplift.allocation.limits import Limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +27,15 @@ class Certificate:
     expected_cost : float
         Sum of their costs, every one rounded up; never above `budget`.
     dual_prices : dict
-        ``{"budget": price}``: value that one more unit of money would bring; 0 when money is left.
+        ``{"budget": price}``: value that one more unit of money would bring; 0 when money is left. With more
+        constraints one price for each; what each means is in `limits`.
     upper_bound : float
         Dual bound, rounded up.
     gap : float
         ``(upper_bound - expected_value) / upper_bound``; 0 when both are 0 but for rounding.
     gap_regret, gap_slack : float
         The two parts of ``upper_bound - expected_value``: decisions that disagree with the price (and the
-        allowance for rounding), and money left unspent at its price.
+        allowance for rounding), and money (or whatever a limit counts) left unused at its price.
     n_units, n_treated : int
         All units, and those that get an arm other than control.
     counts : dict
@@ -39,6 +43,13 @@ class Certificate:
     min_roi : float
         Floor for the return of every step (0: none); then the bound is over choices no costlier than the unit's
         best one at that return.
+    limits : tuple of Limit
+        Every constraint with use, slack, price and meaning; empty when the budget is the only one.
+    method : str
+        ``"one_budget"``, ``"dual"`` or ``"exact"``.
+    status : str
+        ``"optimal"``: a search proved that nothing is better (to HiGHS' tolerance). ``"certified"``: the gap is what
+        is proven. ``"time limit"``, ``"too large"``: the same, and why the search for the optimum ended.
     """
 
     budget: float
@@ -53,6 +64,9 @@ class Certificate:
     n_treated: int
     counts: dict[str, int]
     min_roi: float = 0.0
+    limits: tuple[Limit, ...] = ()
+    method: str = "one_budget"
+    status: str = "certified"
 
     @property
     def value(self) -> float:
@@ -71,17 +85,22 @@ class Certificate:
 
     @property
     def constraints(self) -> list[dict[str, Any]]:
-        """One row per limit: name, limit, use, slack, price. None stands for no limit."""
+        """One row per limit: name, limit, use, slack, price; with several limits also kind, sense, words, meaning.
+
+        None stands for no limit.
+        """
         limited = math.isfinite(self.budget)
-        return [
-            {
-                "name": "budget",
-                "limit": self.budget if limited else None,
-                "use": self.expected_cost,
-                "slack": self.budget - self.expected_cost if limited else None,
-                "price": self.dual_prices["budget"],
-            }
-        ]
+        rows = [limit.to_dict() for limit in self.limits]
+        if rows and rows[0]["name"] == "budget":
+            return rows
+        budget = {
+            "name": "budget",
+            "limit": self.budget if limited else None,
+            "use": self.expected_cost,
+            "slack": self.budget - self.expected_cost if limited else None,
+            "price": self.dual_prices["budget"],
+        }
+        return [budget, *rows]
 
 
 def float_above(number: Fraction) -> float:

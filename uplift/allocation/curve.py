@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from uplift.allocation.coupled import make_coupled
 from uplift.allocation.hull import slope_histogram
+from uplift.allocation.newton import newton_again
 from uplift.allocation.problem import Problem
+from uplift.allocation.rows import Rows
 from uplift.allocation.threads import threads_for
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _POINTS = 360
+CURVE_UNITS = 50_000
+"""Units from which the curve of a plan with several constraints is estimated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +115,43 @@ def budget_curve(problem: Problem, *, points: int = _POINTS) -> BudgetCurve:
         marginal_roi=roi[keep],
         treated=treated[keep].astype(np.int64),
     )
+
+
+def constrained_curve(
+    problem: Problem, rows: Rows, prices: np.ndarray, *, exactly_one: bool = False
+) -> BudgetCurve:
+    """The budget curve of a problem with more constraints: the relaxed optimum at shares of its budget.
+
+    Every point is solved anew by Newton from the prices before it, on at most 50,000 units (scaled up where there
+    are more: an estimate). Budgets too small for the floors are left out. Without a global budget there is one point.
+    """
+    coupled = make_coupled(problem, rows, exactly_one=exactly_one)
+    part, share = coupled.sample(CURVE_UNITS)
+    at = part.hard(prices)
+    has_budget = len(rows) > 0 and rows.items[0].name == "budget"
+    base = problem.budget if has_budget and problem.budget > 0 else 0.0
+    points = [(base, at, prices)]
+    for shares in ((0.9, 0.75, 0.5, 0.25, 0.1), (1.1, 1.25, 1.5, 2.0)) if base else ():
+        start = prices
+        for budget in (base * s for s in shares):
+            moved = part.with_limit(0, budget * share)
+            found = newton_again(moved, start)
+            if found is None:
+                break
+            start = found
+            points.append((budget, moved.hard(found), found))
+    points.sort(key=lambda point: point[0])
+    money = [float(((arms := point[1].arms) > 0) @ _taken(part.cost, arms)) / share for point in points]
+    budgets = np.array([point[0] for point in points]) if base else np.array(money)
+    roi = np.minimum.accumulate([float(p[2][0]) if has_budget else 0.0 for p in points])
+    values = np.maximum.accumulate([point[1].dual_float / share for point in points])
+    spends = np.minimum(money, budgets) if base else np.array(money)
+    treated = np.array([round(np.count_nonzero(point[1].arms) / share) for point in points], np.int64)
+    return BudgetCurve(budgets=budgets, values=values, spends=spends, marginal_roi=roi, treated=treated)
+
+
+def _taken(array: np.ndarray, arms: np.ndarray) -> np.ndarray:
+    return array[np.arange(len(arms)), arms]
 
 
 def _thin(spends: np.ndarray, values: np.ndarray, points: int) -> np.ndarray:

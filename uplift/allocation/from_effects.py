@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from uplift.allocation.allocation import Allocation
 from uplift.allocation.arrays import allocate_arrays
+from uplift.allocation.constraints import DoNotDisturb, as_rules
 from uplift.allocation.holdout import draw_holdout
 from uplift.arms import SEND, VALUE_STAGE, CostRule
 from uplift.errors import AllocationError, did_you_mean
@@ -29,9 +31,15 @@ def allocate(
     campaign_name: str | None = None,
     min_roi: float | None = None,
     allow_harm: bool = False,
+    constraints: Sequence[Any] | None = None,
+    columns: Any = None,
+    caution: float = 0.0,
+    exactly_one: bool = False,
+    method: str = "auto",
+    time_limit: float = 10.0,
     model_fingerprint: str | None = None,
 ) -> Allocation:
-    """Decide who gets which arm: the highest expected incremental value within the budget.
+    """Decide who gets which arm: the highest expected incremental value within the budget and other limits.
 
     The value of an arm is ``margin * uplift`` at the stage, **gross** of what the arm itself costs. Costs count
     against the budget only; ``certificate.net_value`` is the difference. The expected cost is what the arm is
@@ -58,6 +66,17 @@ def allocate(
         Default: the campaign of the effects.
     min_roi, allow_harm
         See :func:`uplift.allocation.allocate_arrays`.
+    constraints : sequence, optional
+        Constraints as objects or dicts, in any combination: :class:`~uplift.allocation.Budget`, `Stock`, `Cap`,
+        `MaxShare`, `MinReach`, `MinROI`, `Eligible`, and `DoNotDisturb`, which reads the intervals of the effects.
+    columns : mapping, pyarrow Table or frame, optional
+        Columns that segments and conditions name, one row per unit in the order of the effects.
+    caution : float
+        kappa >= 0: the value of an arm is ``margin * (uplift - kappa * standard error)``, the standard error being half
+        the interval's width over its normal quantile. Needs effects with intervals. Expected values of the plan are
+        then these cautious ones.
+    exactly_one, method, time_limit
+        See :func:`uplift.allocation.allocate_arrays`.
     model_fingerprint : str, optional
         Text that identifies the fitted model in decision ids; default the effects' fingerprint, else the model's
         name.
@@ -69,7 +88,8 @@ def allocate(
     Raises
     ------
     AllocationError
-        The effects are ranking scores only, an arm has no cost rule, a stage or margin is missing, ids repeat, or a number cannot be used.
+        The effects are ranking scores only, an arm has no cost rule, a stage or margin is missing, ids repeat, a
+        number cannot be used, intervals are needed and missing, or the constraints cannot hold together.
     """
     if not effects.calibrated:
         raise AllocationError(
@@ -85,8 +105,11 @@ def allocate(
     value = np.empty((n, len(arms)), np.float64)
     cost = np.empty((n, len(arms)), np.float64)
     for column, arm in enumerate(arms):
-        np.multiply(effects.tau(target, arm), factor, out=value[:, column], dtype=np.float64)
+        uplift = cautious(effects, target, arm, caution)
+        np.multiply(uplift, factor, out=value[:, column], dtype=np.float64)
         cost[:, column] = expected_cost(effects, arm, costs[arm])
+    rules = as_rules(constraints)
+    undisturbed = _not_disturbed(effects, target, arms, [r for r in rules if isinstance(r, DoNotDisturb)])
     name = effects.campaign if campaign_name is None else campaign_name
     salt = f"{name}:{int(seed)}"
     held_out = draw_holdout(effects.units, holdout, salt=salt)
@@ -94,6 +117,7 @@ def allocate(
         value,
         cost,
         budget=budget,
+        eligible=undisturbed,
         holdout=held_out,
         units=effects.units,
         unit_column=effects.unit_column,
@@ -102,6 +126,11 @@ def allocate(
         salt=salt,
         min_roi=min_roi,
         allow_harm=allow_harm,
+        constraints=[rule for rule in rules if not isinstance(rule, DoNotDisturb)],
+        columns=columns,
+        exactly_one=exactly_one,
+        method=method,
+        time_limit=time_limit,
         campaign=name,
         model=effects.model,
         model_fingerprint=model_fingerprint or effects.fingerprint or None,
@@ -114,6 +143,44 @@ def expected_cost(effects: Effects, arm: str, rule: CostRule) -> np.ndarray | fl
         return float(rule.amount or 0.0)
     per_event = rule.share if rule.on == VALUE_STAGE else rule.amount
     return np.asarray(effects.mu(rule.on, arm), np.float64) * float(per_event or 0.0)
+
+
+def cautious(effects: Effects, stage: str, arm: str, caution: float) -> np.ndarray:
+    """Uplift less `caution` standard errors: float [unit].
+
+    Raises
+    ------
+    AllocationError
+        `caution` is no number >= 0, or the effects have no intervals.
+    """
+    if not (isinstance(caution, int | float) and np.isfinite(caution) and caution >= 0):
+        raise AllocationError(f"caution is {caution!r}: give standard errors to take off the uplift, >= 0.")
+    uplift = effects.tau(stage, arm)
+    if caution == 0:
+        return uplift
+    if not effects.has_intervals or effects.level is None:
+        raise AllocationError(
+            f"caution={caution:g} needs intervals, which model {effects.model!r} does not give: use a model that does, "
+            "such as an ensemble, or caution=0."
+        )
+    width = effects.tau_high(stage, arm).astype(np.float64) - effects.tau_low(stage, arm)
+    error = width / (2 * NormalDist().inv_cdf(0.5 + effects.level / 2))
+    return uplift.astype(np.float64) - caution * error
+
+
+def _not_disturbed(
+    effects: Effects, stage: str, arms: tuple[str, ...], rules: Sequence[DoNotDisturb]
+) -> np.ndarray | None:
+    """Arms that may still be given when surely harmful ones are not, bool [unit, arm]; None without such a rule."""
+    if not rules:
+        return None
+    if not effects.has_intervals:
+        raise AllocationError(
+            f"do_not_disturb needs intervals, which model {effects.model!r} does not give: use a model that does, such "
+            "as an ensemble, or drop the rule."
+        )
+    least = max(float(rule.above) for rule in rules)
+    return np.stack([effects.tau_high(stage, arm) >= least for arm in arms], axis=1)
 
 
 def target_stage(stages: tuple[str, ...], stage: str | None) -> str:

@@ -20,6 +20,7 @@ from uplift.allocation.dual import price_pass
 from uplift.allocation.fill import AHEAD, BACK, finish
 from uplift.allocation.hull import Steps, hull_steps
 from uplift.allocation.problem import Problem
+from uplift.allocation.rows import Rows
 from uplift.allocation.threads import threads_for
 
 SAMPLE_FROM = 100_000
@@ -62,6 +63,15 @@ class Solution:
         Times all units were read.
     core : int
         Units that needed a second look.
+    rows : Rows or None
+        The limits, where there is more than one budget; `spend` is then not counted by the solver.
+    prices : ndarray of float64 [row] or None
+    method : str
+        ``"one_budget"``, ``"dual"`` or ``"exact"``.
+    status : str
+        ``"certified"``; of a search for the optimum also ``"optimal"``, ``"time limit"`` or ``"too large"``.
+    exactly_one : bool
+        Whether control was closed to units with an open arm.
     """
 
     arms: np.ndarray
@@ -72,6 +82,11 @@ class Solution:
     rounding: Fraction
     passes: int
     core: int
+    rows: Rows | None = None
+    prices: np.ndarray | None = None
+    method: str = "one_budget"
+    status: str = "certified"
+    exactly_one: bool = False
 
 
 @dataclass(frozen=True, eq=False)

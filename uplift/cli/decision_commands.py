@@ -10,6 +10,8 @@ import typer
 from uplift.cli.console import say, steps
 from uplift.cli.options import Overwrite, Seed, parse_costs, refuse_existing
 
+_MOST_LIMITS = 8
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this room."""
@@ -62,10 +64,28 @@ def allocate(
         float | None,
         typer.Option("--holdout", help="Share kept in control. Default: \\[decide].", show_default=False),
     ] = None,
+    columns: Annotated[
+        Path | None,
+        typer.Option(
+            "--columns",
+            help="Table with the unit's id and the columns that constraints read. Default: the campaign's data.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            help="auto, one_budget, dual or exact (proves the optimum). Default: \\[decide].",
+            show_default=False,
+        ),
+    ] = None,
     seed: Seed = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Decide who gets what within a budget, with a certificate of how good the plan is.
+    r"""Decide who gets what within a budget and other constraints, with a certificate of how good the plan is.
+
+    Constraints (stock, caps, budgets per segment, minimum reach, ...) are \[\[decide.constraint]] in the campaign file.
 
     Example: [bold]uplift allocate effects.parquet --campaign campaign.toml --budget 5000 --out plan.csv[/bold]
     """
@@ -102,7 +122,13 @@ def allocate(
         raise UpliftError(
             "there is no margin; pass --margin with the money one conversion is worth, or --stage value."
         )
+    options = decide.allocation_options() if decide is not None else {}
+    if method is not None:
+        options["method"] = method
     with steps() as progress:
+        if decide is not None and decide.constraint_columns():
+            progress.start("read the columns of the constraints")
+            options["columns"] = _columns(loaded, config, columns, decide.constraint_columns())
         progress.start(f"allocate {len(loaded):,} customers")
         plan = allocate_effects(
             loaded,
@@ -112,6 +138,7 @@ def allocate(
             stage=stage,
             holdout=holdout if holdout is not None else decide.holdout if decide else 0.0,
             seed=seed if seed is not None else config.split.seed if config is not None else 0,
+            **options,
         )
         plan_file = plan.export(out, overwrite=overwrite)
         write_json(out.with_name(out.name + ".json"), plan.summary())
@@ -122,6 +149,13 @@ def allocate(
     say(
         f"upper bound {c.upper_bound:,.2f} (gap {c.gap:.1e}); one more unit of money brings {c.dual_prices['budget']:.3f}"
     )
+    binding = sorted(
+        (row for row in c.limits if row.price > 0 and row.name != "budget"), key=lambda row: row.name
+    )
+    for row in binding[:_MOST_LIMITS]:
+        say(f"{row.words}: use {row.use:,.2f}. {row.meaning}")
+    if len(binding) > _MOST_LIMITS:
+        say(f"and {len(binding) - _MOST_LIMITS} more limits that bind: see {out.name}.json")
     say(f"allocation: {plan_file}")
 
 
@@ -208,6 +242,38 @@ def export(
         )
     written = export_table(table, out, format=format, spreadsheet_safe=spreadsheet_safe, overwrite=overwrite)
     say(f"{table.num_rows:,} decisions: {written}")
+
+
+def _columns(effects: Any, config: Any, file: Path | None, names: list[str]) -> Any:
+    """The columns that constraints read, in the order of the effects' units."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from uplift.errors import UpliftError
+    from uplift.hashing import as_text
+    from uplift.io.tables import read_table
+
+    if file is not None:
+        table = read_table(file)
+        if effects.unit_column not in table.column_names:
+            raise UpliftError(f"{file} has no column {effects.unit_column!r} to find customers by; add it.")
+        ids = table[effects.unit_column]
+    else:
+        campaign = config.load()
+        table, ids = campaign.table, campaign.unit_ids
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise UpliftError(
+            f"the constraints read the column {missing[0]!r}, which {file or 'the campaign'} lacks; pass --columns."
+        )
+    texts = as_text(ids)
+    backwards = texts.take(pa.array(range(len(texts) - 1, -1, -1)))  # of several rows the last counts
+    place = pc.subtract(len(texts) - 1, pc.index_in(as_text(effects.units), backwards))
+    if place.null_count:
+        raise UpliftError(
+            f"{file or 'the campaign'} lacks {place.null_count:,} of the {len(effects):,} customers; pass --columns with a row for each."
+        )
+    return pa.table({name: table[name].take(place) for name in names})
 
 
 def _costs(config: Any, given: list[str] | None) -> dict[str, Any]:

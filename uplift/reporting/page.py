@@ -164,6 +164,7 @@ def _content(
         "plan_sentences": plan_sentences(plan, chosen, names) if plan is not None else [],
         "certificate_sentences": certificate_sentences(plan) if plan is not None else [],
         "allocation_table": plan_facts.allocation_table(plan, names) if plan is not None else None,
+        "constraint_table": plan_facts.constraint_table(plan) if plan is not None else None,
         "budget_table": plan_facts.budget_table(plan) if plan is not None else None,
         "budget": _budget(plan) if plan is not None else None,
         "definitions_table": facts.definitions_table(evaluation),

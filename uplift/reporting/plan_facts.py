@@ -72,6 +72,46 @@ def allocation_table(plan: Allocation, names: Names) -> Table:
     return Table("table-allocation", "Who gets what", columns, tuple(rows))
 
 
+def constraint_table(plan: Allocation) -> Table | None:
+    """Every constraint with use, slack and price; None when the budget is the only one."""
+    limits = plan.certificate.limits
+    if not any(row.name != "budget" for row in limits):
+        return None
+    rows = []
+    for row in sorted(limits, key=lambda row: (row.price <= 0, row.name != "budget")):
+        number = _money_cell if row.kind in ("budget", "min_roi") else _count_cell
+        rows.append(
+            Row(
+                (
+                    text_cell(row.words, small=row.sense),
+                    number(row.limit),
+                    number(row.use),
+                    number_cell(row.slack, MONEY) if row.kind == "min_roi" else number(row.slack),
+                    number_cell(row.price, MONEY),
+                    text_cell(row.meaning),
+                ),
+                tone="chosen" if row.price > 0 else "",
+            )
+        )
+    columns = (
+        Column("Constraint", numeric=False),
+        Column("Limit"),
+        Column("Use"),
+        Column("Slack"),
+        Column("Dual price"),
+        Column("What the price means", numeric=False),
+    )
+    return Table("table-constraints", "What limits the plan", columns, tuple(rows))
+
+
+def _money_cell(amount: float) -> Cell:
+    return number_cell(amount, MONEY)
+
+
+def _count_cell(amount: float) -> Cell:
+    return count_cell(round(amount))
+
+
 def budget_table(plan: Allocation) -> Table:
     """The budget curve at round shares of the plan's budget: what halving it would cost."""
     curve, budget = plan.curve, plan.certificate.budget
