@@ -103,7 +103,7 @@ def coverage(
 
 def curve_coverage(design: str, *, runs: int, rows: int, axis: str = "measured") -> dict[str, float]:
     """Share of samples whose 95 % interval holds the population's AUCC, gain above the chord, and gain at three spends."""
-    large, mu, x, _ = make_log(1_000_000, 999_999, design)
+    large, mu, x, _ = make_log(1_000_000 if runs > 200 else 200_000, 999_999, design)
     options = {"costs": COSTS, "axis": axis}
     # The truth is the curve of the same predictions in the population: scores without noise, mu itself.
     population = cost_curve(
