@@ -203,7 +203,7 @@ def test_the_simulators_truth_lies_within_the_interval(knobs: dict) -> None:
 
 @pytest.mark.parametrize("design", ["shares", "strata", "propensity", "repeated"])
 def test_intervals_cover_the_truth_as_often_as_they_say(design: str) -> None:
-    # A glance; 600 logs are below, and 1,000 per design in the benchmark. With 80 a share of 95 % has an error of 2.4 points.
+    # A glance; 600 logs are below, any number in the benchmark. With 80 a share of 95 % has an error of 2.4 points.
     found = coverage(design, ("ips", "snips", "dr"), runs=80, rows=600, first_seed=7_000)
     for method, by_name in found.items():
         for name, share in by_name.items():
