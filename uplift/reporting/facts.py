@@ -136,7 +136,7 @@ def chain_table(evaluation: Evaluation, stage: str, names: Names) -> Table | Non
                         text_cell(part.step),
                         number_cell(part.control, given),
                         number_cell(part.treated, given),
-                        number_cell(part.contribution, unit, sign=True),
+                        number_cell(part.contribution, unit, part.low, part.high, sign=True),
                         # A share of a total that two opposite parts nearly cancel says nothing.
                         Cell(percent(share, digits=0), repr(share))
                         if abs(share) <= 2
