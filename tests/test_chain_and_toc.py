@@ -69,7 +69,9 @@ def test_intervals_of_the_parts_cover_the_truth_at_their_level() -> None:
     for seed in range(300):
         rows = chain_decomposition(make_campaign(seed, 2_000))
         rows = rows[rows["stage"] == "buy"]
-        hits.append([low <= true <= high for low, high, true in zip(rows["low"], rows["high"], truth, strict=True)])
+        hits.append(
+            [low <= true <= high for low, high, true in zip(rows["low"], rows["high"], truth, strict=True)]
+        )
     share = np.mean(hits, axis=0)
     # 300 draws: 0.95 +- 3 standard errors of 0.0126
     assert (np.abs(share - 0.95) < 0.038).all()

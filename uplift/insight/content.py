@@ -144,10 +144,10 @@ class Importance(_Part):
 
 
 class Bin(_Part):
-    """Customers in one range of a feature: where it lies, in words, mean predicted and observed effect per arm."""
+    """Customers in one range of a feature: where it lies (None for what is missing), in words, mean predicted and observed effect per arm."""
 
     label: str
-    position: float
+    position: Number
     share: float
     predicted: dict[str, float]
     observed: dict[str, Observed]
@@ -196,8 +196,8 @@ class Insight(_Part):
     ----------
     model, stage : str
         The model that is looked at, and the stage of segments, quadrants and drivers.
-    arms : tuple of str
-        Treated arms that are looked at.
+    all_arms, arms : tuple of str
+        Arms of the campaign, control first, and the treated ones that are looked at.
     rows, seed, confidence
         Test rows, seed of the samples, and level of the intervals.
     spread, quadrants, segments, importance, dependence, surrogates
@@ -209,6 +209,7 @@ class Insight(_Part):
     schema_version: int = SCHEMA_VERSION
     model: str
     stage: str
+    all_arms: tuple[str, ...]
     arms: tuple[str, ...]
     rows: int
     seed: int

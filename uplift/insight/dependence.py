@@ -73,7 +73,7 @@ def dependence(
         found.append(
             Dependence(
                 feature=feature.name,
-                kind=feature.kind,
+                kind="time" if feature.time else feature.kind,
                 rows=size,
                 positions=tuple(positions.tolist()),
                 labels=tuple(labels),
@@ -88,7 +88,11 @@ def _given(sample: Campaign, source: Campaign, name: str, rows: np.ndarray) -> C
     from dataclasses import replace
 
     index = sample.table.column_names.index(name)
-    column = with_column(source, name, rows).table[name] if len(rows) == source.n_rows else source.table[name].take(rows)
+    column = (
+        with_column(source, name, rows).table[name]
+        if len(rows) == source.n_rows
+        else source.table[name].take(rows)
+    )
     return replace(sample, table=sample.table.set_column(index, sample.table.schema.field(index), column))
 
 
@@ -126,15 +130,25 @@ def _bins(
     groups: list[tuple[str, float, np.ndarray]] = []
     if feature.kind == "numeric":
         known = np.isfinite(feature.values)
-        inner = np.quantile(feature.values[known], np.linspace(0, 1, BINS + 1)[1:-1]) if known.any() else np.zeros(0)
-        cuts = np.unique(feature.cuts[[int(np.argmin(np.abs(feature.cuts - cut))) for cut in inner]]) if len(feature.cuts) else np.zeros(0)
+        inner = (
+            np.quantile(feature.values[known], np.linspace(0, 1, BINS + 1)[1:-1])
+            if known.any()
+            else np.zeros(0)
+        )
+        cuts = (
+            np.unique(feature.cuts[[int(np.argmin(np.abs(feature.cuts - cut))) for cut in inner]])
+            if len(feature.cuts)
+            else np.zeros(0)
+        )
         code = np.searchsorted(cuts, feature.values, side="left")
         for bin_number in range(len(cuts) + 1):
             rows = np.flatnonzero(known & (code == bin_number))
             low = f"over {feature.number(cuts[bin_number - 1])}" if bin_number else ""
             high = f"up to {feature.number(cuts[bin_number])}" if bin_number < len(cuts) else ""
             if len(rows):
-                groups.append((" ".join(filter(None, (low, high))) or "all", float(feature.values[rows].mean()), rows))
+                groups.append(
+                    (" ".join(filter(None, (low, high))) or "all", float(feature.values[rows].mean()), rows)
+                )
         if (~known).any():
             groups.append((MISSING, float("nan"), np.flatnonzero(~known)))
     else:
@@ -147,7 +161,7 @@ def _bins(
     return tuple(
         Bin(
             label=label,
-            position=position if np.isfinite(position) else -1.0,
+            position=position,
             share=len(rows) / len(feature.bins),
             predicted={arm: float(effects.tau(stage, arm)[rows].mean(dtype=np.float64)) for arm in outcomes},
             observed={arm: one.among(rows, confidence=confidence) for arm, one in outcomes.items()},

@@ -19,7 +19,7 @@ from uplift.insight.observed import ArmOutcomes
 from uplift.insight.surrogate import fit_surrogate
 from uplift.models.base import UpliftModel
 
-MAX_ARMS = 6
+MAX_ARMS = 8
 MAX_FEATURES = 15
 TOP_FEATURES = 6
 
@@ -40,7 +40,7 @@ def explain(
     """Segments, quadrants and the distribution of the effects; with `model` also what drives the effect.
 
     The time is bounded: importance and dependence predict about `max_predictions` rows in all, whatever the size of the
-    campaign. Only the 15 features that a surrogate of the effects reads most are shuffled, and the first six arms are
+    campaign. Only the 15 features that a surrogate of the effects reads most are shuffled, and the first eight arms are
     looked at; the result's notes say what was left out.
 
     Parameters
@@ -110,10 +110,13 @@ def explain(
                 random_state=random_state, on_progress=on_progress,
             )  # fmt: skip
     else:
-        notes.append("These rows have no features: there are no segments, and nothing that could drive the effect.")
+        notes.append(
+            "These rows have no features: there are no segments, and nothing that could drive the effect."
+        )
     return Insight(
         model=name or effects.model,
         stage=stage,
+        all_arms=campaign.arm_names,
         arms=arms,
         rows=campaign.n_rows,
         seed=random_state,
@@ -143,13 +146,15 @@ def _stage(campaign: Campaign, stage: str | None) -> str:
 
 
 def _arms(campaign: Campaign) -> tuple[tuple[str, ...], list[str]]:
-    """Treated arms that are looked at: the first six that have rows beside control."""
+    """Treated arms that are looked at: the first eight that have rows beside control."""
     counts = np.bincount(campaign.arm_codes, minlength=len(campaign.arms))
     present = [arm for arm, count in zip(campaign.arm_names[1:], counts[1:], strict=True) if count]
     if not present:
         raise EvaluationError("no treated arm has rows here; a comparison needs some.")
     rest = len(campaign.arms) - 1 - len(present[:MAX_ARMS])
-    notes = [f"{rest} of {len(campaign.arms) - 1} arms were left out of segments and drivers."] if rest else []
+    notes = (
+        [f"{rest} of {len(campaign.arms) - 1} arms were left out of segments and drivers."] if rest else []
+    )
     return tuple(present[:MAX_ARMS]), notes
 
 

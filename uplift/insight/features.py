@@ -172,7 +172,9 @@ def _categorical(name: str, column: pa.ChunkedArray) -> Feature:
     place[order] = np.arange(len(order))
     place[-1] = len(order) + 1
     bins = place[codes]
-    return Feature(name, "categorical", bins, np.zeros(0), tuple(texts[code] for code in order), bins.astype(np.float64))
+    return Feature(
+        name, "categorical", bins, np.zeros(0), tuple(texts[code] for code in order), bins.astype(np.float64)
+    )
 
 
 def _either(names: list[str]) -> str:
@@ -185,4 +187,6 @@ def with_column(campaign: Campaign, name: str, rows: np.ndarray) -> Campaign:
 
     index = campaign.table.column_names.index(name)
     column = pc.take(campaign.table[name], pa.array(rows))
-    return replace(campaign, table=campaign.table.set_column(index, campaign.table.schema.field(index), column))
+    return replace(
+        campaign, table=campaign.table.set_column(index, campaign.table.schema.field(index), column)
+    )

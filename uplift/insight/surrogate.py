@@ -60,7 +60,9 @@ def fit_surrogate(
         "verbosity": -1, "seed": random_state, "deterministic": True, "force_row_wise": True, "num_threads": 1,
     }  # fmt: skip
     # Standardised: effects of a thousandth would be below LightGBM's least gain.
-    data = lgb.Dataset(x[:half], (y[:half] - y.mean()) / spread, categorical_feature=categorical, free_raw_data=False)
+    data = lgb.Dataset(
+        x[:half], (y[:half] - y.mean()) / spread, categorical_feature=categorical, free_raw_data=False
+    )
     booster = lgb.train(params, data, num_boost_round=80)
     held_out = y[half:]
     error = held_out - (y.mean() + spread * np.asarray(booster.predict(x[half:]), np.float64))

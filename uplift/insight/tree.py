@@ -85,7 +85,9 @@ def _best(
 ) -> tuple[float, int, np.ndarray] | None:
     """Gain, feature, and the bins (bool [bin]) that go left, of the best split of `rows`."""
     found: tuple[float, int, np.ndarray] | None = None
-    y = target[rows] - target[rows].mean()  # centred: the gain is then the sum of the squares between the sides
+    y = (
+        target[rows] - target[rows].mean()
+    )  # centred: the gain is then the sum of the squares between the sides
     for index, feature in enumerate(features):
         bins = feature.bins[rows]
         n = np.bincount(bins, minlength=feature.n_bins).astype(np.float64)

@@ -55,9 +55,7 @@ def chain_decomposition(campaign: Campaign, *, confidence: float = 0.95) -> pd.D
     return pd.DataFrame(rows, columns=list(CHAIN_COLUMNS))
 
 
-def _arm(
-    campaign: Campaign, comparison: Comparison, arm: str, confidence: float
-) -> list[dict[str, object]]:
+def _arm(campaign: Campaign, comparison: Comparison, arm: str, confidence: float) -> list[dict[str, object]]:
     y = campaign.outcomes[comparison.rows].astype(np.float64)  # [row, stage]
     w = np.ones(len(y)) if comparison.weight is None else comparison.weight
     groups = [comparison.treated, ~comparison.treated]
