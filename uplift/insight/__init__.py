@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from uplift.insight.assemble import explain
 from uplift.insight.content import Insight
-from uplift.insight.explain import explain
 
 __all__ = ["Insight", "explain"]

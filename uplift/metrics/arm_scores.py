@@ -231,7 +231,8 @@ class ArmScores:
                 np.interp(grid, np.append(0.0, a), np.append(0.0, b)) for a, b in zip(xs, ys, strict=True)
             ]).std(axis=0, ddof=1)  # fmt: skip
             parts += [line, line - z * se, line + z * se]
-        return Curve(grid, *parts, *toc_with_band(ranking.cells, draws, grid, z))
+        parts += toc_with_band(ranking.cells, draws, grid, z)
+        return Curve(grid, *parts)
 
     def _tenths(self, ranking: Ranking, tau: np.ndarray) -> list[dict]:
         cuts = ranking.cuts(GROUPS)
