@@ -136,7 +136,14 @@ def decision(
     said = "is the recommended model" if ranking.better else "is the model that is looked at"
     short = f"{model} {said}: its Qini by {(names or Names()).stage(stage)} is {metric_unit(HEADLINE, stage).show(ranking.mean)} (mean over arms), and {ranking.words}."
     return Decision(
-        stage, margin if stage != VALUE_STAGE else None, model, role, why, short, note, clear=ranking.better > 0
+        stage,
+        margin if stage != VALUE_STAGE else None,
+        model,
+        role,
+        why,
+        short,
+        note,
+        clear=ranking.better > 0,
     )
 
 

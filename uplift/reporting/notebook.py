@@ -73,7 +73,9 @@ def effects_html(effects: Effects) -> str:
     facts = [f"{whole(len(effects))} units", *([] if effects.calibrated else ["ranks only"])]
     if effects.has_intervals:
         facts.append(f"{percent(effects.level, digits=0)} intervals")
-    return _show("Effects", effects.model, facts, columns, rows, "predicted, against control, per assigned customer")
+    return _show(
+        "Effects", effects.model, facts, columns, rows, "predicted, against control, per assigned customer"
+    )
 
 
 def evaluation_html(evaluation: Evaluation) -> str:
@@ -112,9 +114,18 @@ def allocation_html(plan: Allocation) -> str:
     ]
     rows = [
         [arm, whole(count), percent(count / max(c.n_units, 1))]
-        for arm, count in zip(plan.arms, np.bincount(plan.arm_codes, minlength=len(plan.arms)).tolist(), strict=True)
+        for arm, count in zip(
+            plan.arms, np.bincount(plan.arm_codes, minlength=len(plan.arms)).tolist(), strict=True
+        )
     ]
-    return _show("Allocation", plan.model, facts, ["arm", "customers", "share"], rows, "Table: .to_frame(); curve: .plot_budget()")
+    return _show(
+        "Allocation",
+        plan.model,
+        facts,
+        ["arm", "customers", "share"],
+        rows,
+        "Table: .to_frame(); curve: .plot_budget()",
+    )
 
 
 def insight_html(insight: Insight) -> str:
@@ -136,7 +147,14 @@ def insight_html(insight: Insight) -> str:
         f"arms {', '.join(insight.arms[:6])}",
     ]
     columns = ["customers with", "share", "predicted effect", "observed effect"] if rows else []
-    return _show("Insight", insight.model, facts, columns, rows, "Figures: .plot_segments(), .plot_quadrants(), .plot_importance(), .plot_dependence()")
+    return _show(
+        "Insight",
+        insight.model,
+        facts,
+        columns,
+        rows,
+        "Figures: .plot_segments(), .plot_quadrants(), .plot_importance(), .plot_dependence()",
+    )
 
 
 def _show(

@@ -168,7 +168,9 @@ def _content(
         "checks_table": facts.checks_table(entries) if entries else None,
         "effects_table": facts.effects_table(evaluation, names),
         "effect_views": pictures.effect_views(evaluation, names),
-        "chain_sentence": facts.chain_sentence(evaluation, strongest, _chain_stage(evaluation, chosen.stage), names),
+        "chain_sentence": facts.chain_sentence(
+            evaluation, strongest, _chain_stage(evaluation, chosen.stage), names
+        ),
         "chain_tables": _chain_tables(evaluation, chosen.stage, names),
         "scores_table": facts.scores_table(evaluation, chosen.model, chosen.role, shown, names),
         "differences_table": facts.differences_table(evaluation, chosen.model, shown, names),
