@@ -130,7 +130,7 @@ def test_opens_without_complaint_and_without_a_request(opened: Opened) -> None:
 def test_every_figure_is_drawn_with_title_and_words(opened: Opened) -> None:
     marks = drawn(opened.page)
     assert set(marks) == {
-        f"figure-{key}" for key in ("balance", "funnel", "effects", "scores", "tenths", "curve", "allocation", "budget")
+        f"figure-{key}" for key in ("balance", "funnel", "effects", "scores", "tenths", "calibration", "curve", "allocation", "budget")
     }  # fmt: skip
     assert min(marks.values()) > 0
     for plot in opened.page.query_selector_all("[data-figure]"):
