@@ -130,7 +130,7 @@ def test_opens_without_complaint_and_without_a_request(opened: Opened) -> None:
 def test_every_figure_is_drawn_with_title_and_words(opened: Opened) -> None:
     marks = drawn(opened.page)
     assert set(marks) == {
-        f"figure-{key}" for key in ("balance", "funnel", "effects", "scores", "tenths", "curve", "allocation", "budget")
+        f"figure-{key}" for key in ("balance", "funnel", "effects", "scores", "tenths", "calibration", "curve", "allocation", "budget")
     }  # fmt: skip
     assert min(marks.values()) > 0
     for plot in opened.page.query_selector_all("[data-figure]"):
@@ -288,7 +288,7 @@ def test_keyboard_reaches_every_control_and_the_skip_link_comes_first(desk: Open
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     reached = set()
-    for _ in range(80):
+    for _ in range(200):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.dataset.state || ''"))
     assert {

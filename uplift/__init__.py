@@ -36,6 +36,7 @@ _PUBLIC = {
     "check": "uplift.checks",
     "cost_curve": "uplift.valued_curve",
     "evaluate": "uplift.metrics",
+    "explain": "uplift.insight",
     "list_models": "uplift.models.registry",
     "load_dataset": "uplift.datasets",
     "load_model": "uplift.models.registry",
@@ -65,6 +66,7 @@ __all__ = [
     "check",
     "cost_curve",
     "evaluate",
+    "explain",
     "list_models",
     "load_dataset",
     "load_model",
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     from uplift.datasets import load_dataset
     from uplift.effects import Effects
     from uplift.errors import UpliftError
+    from uplift.insight import explain
     from uplift.metrics import Evaluation, evaluate, recalibration
     from uplift.metrics.policy_value import policy_value
     from uplift.models.ecup import ECUP

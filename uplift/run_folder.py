@@ -32,6 +32,7 @@ ALLOCATION_JSON = "allocation.json"
 CONSTRAINT_COLUMNS = "constraint_columns.parquet"
 """Columns that the constraints of the plan read, by row of the effects; only where there are such constraints."""
 CHECKS = "checks.json"
+INSIGHT = "insight.json"
 MODELS = "models"
 RUN = "run.json"
 

@@ -15,6 +15,7 @@ from uplift.effects import Effects
 from uplift.errors import EvaluationError, did_you_mean
 from uplift.metrics.arm_scores import ArmScores, Curve
 from uplift.metrics.average import Comparison, arm_mean, compare, difference_in_means
+from uplift.metrics.chain import CHAIN_COLUMNS, chain_decomposition
 from uplift.metrics.definitions import HEADLINE, describe
 from uplift.metrics.paired import DIFFERENCE_COLUMNS, paired_differences, placebo_ranges
 from uplift.propensity import arm_propensities
@@ -56,6 +57,9 @@ class Evaluation:
         Per model, stage and arm: range (low, high) in which the headline would lie if coupons did nothing, its
         standard error se, and p, the probability of one as far from 0 as the one found.
     curves : dict of (model, stage, arm) to Curve
+    chain : DataFrame
+        Per treated arm and stage: the part of the effect that every step of the chain contributes, with its interval (see
+        :func:`uplift.metrics.chain.chain_decomposition`).
     notes : tuple of str
         What could not be computed, and why.
     baseline : str or None
@@ -76,6 +80,7 @@ class Evaluation:
     differences: pd.DataFrame
     placebo: pd.DataFrame
     curves: dict[tuple[str, str, str], Curve] = field(repr=False)
+    chain: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CHAIN_COLUMNS)))
     notes: tuple[str, ...] = ()
     baseline: str | None = None
 
@@ -153,6 +158,7 @@ class Evaluation:
             },
             "differences": _records(self.differences),
             "placebo": _records(self.placebo),
+            "chain": _records(self.chain),
             "notes": list(self.notes),
         }
 
@@ -194,6 +200,55 @@ class Evaluation:
         from uplift.reporting.figures import uplift_figure
 
         return uplift_figure(self, self._stage(stage), arm or self.arms[1])
+
+    def plot_toc(self, stage: str | None = None, arm: str | None = None) -> go.Figure:
+        """TOC curves (effect among the first customers less that of all) with bands; defaults as above."""
+        from uplift.reporting.figures import toc_figure
+
+        return toc_figure(self, self._stage(stage), arm or self.arms[1])
+
+    def plot_deciles(
+        self, model: str | None = None, stage: str | None = None, arm: str | None = None
+    ) -> go.Figure:
+        """Predicted against observed effect by tenth of the ranking; default the best model at the stage."""
+        from uplift.reporting.figures import deciles_figure
+
+        stage = self._stage(stage)
+        return deciles_figure(self, model or self.best(stage), stage, arm or self.arms[1])
+
+    def plot_calibration(
+        self, model: str | None = None, stage: str | None = None, arm: str | None = None
+    ) -> go.Figure:
+        """Observed against predicted effect with slope and error; default the best model at the stage."""
+        from uplift.reporting.figures import calibration_figure
+
+        stage = self._stage(stage)
+        return calibration_figure(self, model or self.best(stage), stage, arm or self.arms[1])
+
+    def plot_scores(
+        self, stage: str | None = None, arm: str | None = None, metric: str = HEADLINE
+    ) -> go.Figure:
+        """One metric of every model with its interval."""
+        from uplift.reporting.figures import scores_figure
+
+        return scores_figure(self, self._stage(stage), arm or self.arms[1], metric)
+
+    def plot_effects(self, *, relative: bool = False) -> go.Figure:
+        """Average effect of every arm at every stage with its interval; without the value unless `relative`."""
+        from uplift.reporting.figures import effects_figure
+
+        return effects_figure(self, relative=relative)
+
+    def plot_funnel(self) -> go.Figure:
+        """Share of customers that reach each stage, per arm."""
+        from uplift.reporting.figures import funnel_figure
+
+        return funnel_figure(self)
+
+    def _repr_html_(self) -> str:
+        from uplift.reporting.notebook import evaluation_html
+
+        return evaluation_html(self)
 
     def _stage(self, stage: str | None) -> str:
         """A stage by name; the value column's own name means "value", None the last binary stage."""
@@ -326,6 +381,7 @@ def evaluate(
         differences=pd.DataFrame(differences, columns=DIFFERENCE_COLUMNS),
         placebo=pd.DataFrame(placebo),
         curves=curves,
+        chain=chain_decomposition(campaign, confidence=confidence),
         notes=tuple(dict.fromkeys(notes)),
         baseline=None if baseline is None else baseline.model,
     )

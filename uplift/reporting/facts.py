@@ -123,7 +123,7 @@ def chain_table(evaluation: Evaluation, stage: str, names: Names) -> Table | Non
     for arm in evaluation.arms[1:]:
         parts = chain_parts(evaluation, arm, stage)
         if parts is None:
-            return None
+            continue
         unit = effect_unit(stage)
         total = sum(part.contribution for part in parts)
         for part in parts:
@@ -136,7 +136,7 @@ def chain_table(evaluation: Evaluation, stage: str, names: Names) -> Table | Non
                         text_cell(part.step),
                         number_cell(part.control, given),
                         number_cell(part.treated, given),
-                        number_cell(part.contribution, unit, sign=True),
+                        number_cell(part.contribution, unit, part.low, part.high, sign=True),
                         # A share of a total that two opposite parts nearly cancel says nothing.
                         Cell(percent(share, digits=0), repr(share))
                         if abs(share) <= 2
@@ -165,7 +165,24 @@ def chain_table(evaluation: Evaluation, stage: str, names: Names) -> Table | Non
         Column(f"Part of the {shown} effect"),
         Column("Share"),
     )
+    if not rows:
+        return None
     return Table("table-chain", f"Where the {shown} effect comes from", columns, tuple(rows))
+
+
+def chain_sentence(evaluation: Evaluation, arm: str, stage: str, names: Names) -> str:
+    """How much of one arm's effect comes through which step; empty when it was not split or the parts cancel."""
+    parts = chain_parts(evaluation, arm, stage)
+    total = sum(part.contribution for part in parts or ())
+    if not parts or abs(total) < 1e-12 or any(abs(part.contribution / total) > 2 for part in parts):
+        return ""
+    unit = effect_unit(stage)
+    said = [
+        f"{percent(part.contribution / total, digits=0)} ({unit.show(part.contribution, sign=True)}, "
+        f"{unit.interval(part.low, part.high, sign=True)}) through {part.step}"
+        for part in sorted(parts, key=lambda part: -part.contribution)
+    ]
+    return f"Of the {names.stage(stage)} effect of {names.arm(arm)}, {unit.show(total, sign=True)}, {'; '.join(said)}."
 
 
 def scores_table(evaluation: Evaluation, chosen: str, role: str, arms: int, names: Names) -> Table:
@@ -199,7 +216,7 @@ def scores_table(evaluation: Evaluation, chosen: str, role: str, arms: int, name
     heads = [Column("Model", numeric=False), Column("Stage", numeric=False), Column("Arm", numeric=False)]
     heads += [Column(_title(metric), metric) for metric in metrics]
     caption = f"Models side by side on the {whole(int(evaluation.campaign['rows']))} test rows, {evaluation.confidence:.0%} intervals"
-    return Table("table-scores", caption, tuple(heads), tuple(rows), sortable=True)
+    return Table("table-scores", caption, tuple(heads), tuple(rows), sortable=True, by="stage arm")
 
 
 def differences_table(evaluation: Evaluation, chosen: str, arms: int, names: Names) -> Table | None:
@@ -246,7 +263,7 @@ def differences_table(evaluation: Evaluation, chosen: str, arms: int, names: Nam
         Column("Told apart?", numeric=False),
     )
     caption = f"{chosen} less each other model, on the same rows ({evaluation.confidence:.0%} intervals of the paired difference)"
-    return Table("table-differences", caption, columns, tuple(rows), sortable=True)
+    return Table("table-differences", caption, columns, tuple(rows), sortable=True, by="stage arm")
 
 
 def definitions_table(evaluation: Evaluation) -> Table:
