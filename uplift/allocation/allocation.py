@@ -16,12 +16,15 @@ from uplift.allocation.curve import BudgetCurve, budget_curve
 from uplift.allocation.dual import settle
 from uplift.allocation.holdout import decision_ids
 from uplift.allocation.problem import Problem
+from uplift.allocation.recipe import Recipe
 from uplift.allocation.solve import Solution
 from uplift.allocation.threads import threads_for
 from uplift.errors import AllocationError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from uplift.policy import Policy
 
 COLUMNS = ("arm", "expected_value", "expected_cost", "holdout", "decision_id", "campaign", "model")
 """Columns of the allocation table after the unit's own."""
@@ -51,6 +54,8 @@ class Allocation:
         Where the effects came from.
     policy_value : dict or None
         What the decision rule is worth on randomised data; see :meth:`with_policy_value`.
+    recipe : Recipe
+        What values, costs and holdout were made with.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Allocation:
         model: str,
         model_fingerprint: str,
         policy_value: dict[str, Any] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         if unit_column in COLUMNS:
             raise AllocationError(
@@ -80,6 +86,7 @@ class Allocation:
         self.model = model
         self.model_fingerprint = model_fingerprint
         self.policy_value = policy_value
+        self.recipe = recipe or Recipe()
         scales = problem.value_unit.scale, problem.cost_unit.scale
         self.expected_value: np.ndarray
         self.expected_cost: np.ndarray
@@ -113,8 +120,8 @@ class Allocation:
 
     @cached_property
     def decision_ids(self) -> pa.Array:
-        """One id per (campaign, model, unit), the same in every run: 32 hexadecimal digits each."""
-        return decision_ids(self.units, campaign=self.campaign, model=self.model_fingerprint)
+        """One id per (campaign, unit), the same in every run: 32 hexadecimal digits each."""
+        return decision_ids(self.units, campaign=self.campaign)
 
     def with_policy_value(self, policy_value: dict[str, Any] | None) -> Allocation:
         """The same allocation with an estimate of its worth on randomised data (JSON-able)."""
@@ -162,8 +169,39 @@ class Allocation:
             "policy_value": self.policy_value,
         }
 
+    def policy(self, *, labels: dict[str, str] | None = None) -> Policy:
+        """The plan's prices and rules as a small file that decides units one at a time.
+
+        Parameters
+        ----------
+        labels : dict, optional
+            Display name per arm.
+        """
+        from uplift.policy import Policy, Price
+
+        c, recipe = self.certificate, self.recipe
+        return Policy(
+            arms=self.arms,
+            prices=(Price(kind="budget", price=c.dual_prices["budget"]),),
+            stage=recipe.stage,
+            margin=recipe.margin,
+            costs=recipe.costs,
+            holdout_share=recipe.holdout_share,
+            salt=recipe.salt,
+            min_roi=recipe.min_roi,
+            allow_harm=recipe.allow_harm,
+            eligibility_given=recipe.eligibility_given,
+            campaign=self.campaign,
+            model=self.model,
+            model_fingerprint=self.model_fingerprint,
+            labels=labels or {},
+            budget=c.budget if math.isfinite(c.budget) else None,
+            expected_cost=c.expected_cost,
+            n_units=c.n_units,
+        )
+
     def export(self, path: str | Path, **options: Any) -> Path:
-        """Write the table to a file with a manifest; keywords as in :func:`uplift.export.export_table`."""
+        """Write the decisions with a manifest; keywords as in :func:`uplift.export.export_allocation`."""
         from uplift.export import export_allocation
 
         return export_allocation(self, path, **options)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from uplift.allocation.allocation import Allocation
 from uplift.allocation.holdout import check_unique
 from uplift.allocation.problem import make_problem
+from uplift.allocation.recipe import Recipe
 from uplift.allocation.solve import solve
 from uplift.errors import AllocationError
 
@@ -68,7 +69,7 @@ def allocate_arrays(
     campaign, model : str
         Written to tables.
     model_fingerprint : str, optional
-        Text that goes into decision ids; default `model`.
+        Text that identifies the fitted model in exports; default `model`.
 
     Returns
     -------
@@ -130,6 +131,13 @@ def allocate_arrays(
         campaign=campaign,
         model=model,
         model_fingerprint=model if model_fingerprint is None else model_fingerprint,
+        recipe=Recipe(
+            holdout_share=0.0 if closed is None else None,
+            salt=salt,
+            min_roi=problem.min_roi,
+            allow_harm=problem.allow_harm,
+            eligibility_given=eligible is not None,
+        ),
     )
 
 
