@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from functools import cached_property
 from pathlib import Path
@@ -149,7 +150,8 @@ class Allocation:
             "campaign": _constant(self.campaign, n),
             "model": _constant(self.model, n),
         }
-        return pa.table(columns)
+        # Text formats and dictionaries lose the order of the arms; exports need to know which one is the control.
+        return pa.table(columns, metadata={"uplift.arms": json.dumps(self.arms)})
 
     def to_frame(self) -> pd.DataFrame:
         """:meth:`to_table` as a pandas frame."""

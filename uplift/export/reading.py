@@ -1,0 +1,55 @@
+"""Read an export back: its rows block by block, whatever the format, with text as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+from uplift.errors import OutputError, first_line
+from uplift.export.formats import Style, plain, read_blocks
+
+TEXT = (
+    "decision_id", "campaign", "arm", "arm_label", "role", "reason", "valid_from", "valid_until", "model",
+    "model_hash", "run_id",
+)  # fmt: skip
+"""Columns of the contract that hold text in row formats, beside the unit."""
+
+
+def read_part(target: Path, manifest: dict[str, Any], part: dict[str, Any]) -> Iterator[pa.Table]:
+    """Rows of one part; times and dictionaries as text, the unit as text.
+
+    Raises
+    ------
+    OutputError
+        The part is missing or cannot be read.
+    """
+    file = target / part["file"] if target.is_dir() else target.parent / part["file"]
+    unit = manifest["unit_column"]
+    try:
+        if manifest.get("template") is not None:
+            yield from read_blocks(file, manifest["format"], manifest["columns"])
+            return
+        for block in read_blocks(file, manifest["format"], (unit, *TEXT)):
+            rows = plain(block, Style())
+            if target.is_dir():
+                name = unquote(Path(part["file"]).parts[0].removeprefix("arm="))
+                rows = rows.append_column("arm", pa.array([name] * len(rows), pa.string()))
+            at = rows.column_names.index(unit)
+            yield rows.set_column(at, unit, rows[unit].cast(pa.large_string()))
+    except (OSError, pa.ArrowException, ValueError, KeyError) as error:
+        raise OutputError(f"{file} cannot be read back ({first_line(error)}); export the allocation again.") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("duckdb", "_duckdb"):
+            raise
+        raise OutputError(f"{file} cannot be read back ({first_line(error)}); export the allocation again.") from error
+
+
+def read_rows(target: Path, manifest: dict[str, Any]) -> Iterator[pa.Table]:
+    """Rows of all parts that hold decisions."""
+    for part in manifest["parts"]:
+        if part["content"] == "decisions":
+            yield from read_part(target, manifest, part)
