@@ -122,7 +122,7 @@ class Coin:
     def __init__(self, salt: str = "") -> None:
         self._start = start_state(salt)
 
-    def __call__(self, unit: int | str) -> float:
+    def __call__(self, unit: float | str) -> float:
         """Uniform number in [0, 1) of one id."""
         if isinstance(unit, float) and unit.is_integer():
             unit = int(unit)

@@ -107,7 +107,11 @@ def allocate(
         model_fingerprint=model_fingerprint or effects.fingerprint or None,
     )
     plan.recipe = replace(
-        plan.recipe, stage=target, margin=factor, costs={arm: costs[arm] for arm in arms}, holdout_share=float(holdout)
+        plan.recipe,
+        stage=target,
+        margin=factor,
+        costs={arm: costs[arm] for arm in arms},
+        holdout_share=float(holdout),
     )
     return plan
 

@@ -64,8 +64,8 @@ def decision_ids(units: pa.Array, *, campaign: str) -> pa.Array:
         _, ends, data = text.buffers()
         bounds = np.frombuffer(ends, np.int64)[text.offset : text.offset + n + 1]
         letters = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
-        starts = [np.uint64(start_state(f"decision/{half}:{key}")) for half in ("a", "b")]
-        _hash_digits(bounds, letters, *starts, digits)
+        start_a, start_b = (np.uint64(start_state(f"decision/{half}:{key}")) for half in ("a", "b"))
+        _hash_digits(bounds, letters, start_a, start_b, digits)
     offsets = np.arange(n + 1, dtype=np.int64) * (2 * _ID_BYTES)
     return pa.LargeStringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(digits))
 

@@ -21,7 +21,7 @@ from uplift.export.decisions import Decisions
 from uplift.export.formats import Style, format_of, parquet_options, write_blocks
 from uplift.export.manifest import Tally, describe
 from uplift.export.previous import against_previous
-from uplift.export.publish import manifest_path, publish_files, publish_folder
+from uplift.export.publish import manifest_path, publish_files, publish_folder, read_manifest
 from uplift.export.sources import from_allocation
 from uplift.export.templates import Template, mapped, suppression_path
 from uplift.io.atomic import atomic_path
@@ -110,15 +110,17 @@ def export_decisions(
     """
     target = Path(path)
     if by_arm and (template is not None or format not in (None, "parquet")):
-        raise OutputError("parts by arm are Parquet files with all columns; drop --by-arm, or --format and --template.")
-    if previous is None and overwrite and manifest_path(target).is_file():
-        previous = target
+        raise OutputError(
+            "parts by arm are Parquet files with all columns; drop --by-arm, or --format and --template."
+        )
+    if previous is None and overwrite:
+        previous = _comparable(target)
     decisions, predecessor = against_previous(decisions, previous)
     if by_arm:
         return _write_parts(decisions, target, predecessor, overwrite=overwrite)
     kind = format_of(target, format or (None if template is None else template.format))
     style = Style(spreadsheet_safe=spreadsheet_safe) if template is None else template.style(spreadsheet_safe)
-    others = ()
+    others: tuple[Path, ...] = ()
     if template is not None and template.holdouts == "suppression":
         others = (suppression_path(target),)
     tally = Tally(decisions.decimals)
@@ -131,7 +133,7 @@ def export_decisions(
             columns = decisions.schema.names
         else:
             blocks = mapped(_counted(decisions.blocks(), tally), template, decisions, contacts)
-            schema = template.schema(decisions, contacts)
+            schema = template.row_schema(decisions, contacts)
             write_blocks(_rows(blocks, written), schema, file, kind, style)
             parts = [_part(file, target.name, written[0], "decisions")]
             columns = schema.names
@@ -139,7 +141,7 @@ def export_decisions(
             assert template is not None
             count = [0]
             held = mapped(decisions.blocks(), template, decisions, contacts, suppression=True)
-            schema = template.schema(decisions, contacts, suppression=True)
+            schema = template.row_schema(decisions, contacts, suppression=True)
             write_blocks(_rows(held, count), schema, folder / other.name, kind, style)
             parts.append(_part(folder / other.name, other.name, count[0], "suppression"))
         content = describe(
@@ -187,19 +189,28 @@ def _write_parts(
         names = [f"arm={quote(arm, safe='')}/part-0.parquet" for arm in decisions.arms]
         try:
             for block in _counted(decisions.blocks(), tally):
-                codes = block["arm"].chunk(0).indices.to_numpy(zero_copy_only=False) if len(block) else np.zeros(0)
+                codes = (
+                    block["arm"].chunk(0).indices.to_numpy(zero_copy_only=False)
+                    if len(block)
+                    else np.zeros(0)
+                )
                 for code in np.unique(codes):
                     if code not in writers:
                         (folder / names[code]).parent.mkdir()
-                        writers[code] = pq.ParquetWriter(folder / names[code], schema, **parquet_options(schema))
+                        writers[code] = pq.ParquetWriter(
+                            folder / names[code], schema, **parquet_options(schema)
+                        )
                     rows = np.flatnonzero(codes == code)
-                    writers[code].write_table(block.take(pa.array(rows)).select(schema.names), row_group_size=1 << 20)
+                    writers[code].write_table(
+                        block.take(pa.array(rows)).select(schema.names), row_group_size=1 << 20
+                    )
         finally:
             for writer in writers.values():
                 writer.close()
         counts = np.bincount(decisions.arm_codes, minlength=len(decisions.arms))
         parts = [
-            _part(folder / names[code], names[code], int(counts[code]), "decisions") for code in sorted(writers)
+            _part(folder / names[code], names[code], int(counts[code]), "decisions")
+            for code in sorted(writers)
         ]
         content = describe(
             decisions,
@@ -213,6 +224,14 @@ def _write_parts(
         )
         _write_manifest(folder / manifest_path(folder).name, content)
     return target
+
+
+def _comparable(target: Path) -> Path | None:
+    """The export that is overwritten, when there is one with all columns."""
+    try:
+        return target if read_manifest(target).get("template") is None and target.exists() else None
+    except OutputError:
+        return None
 
 
 def _part(file: Path, name: str, rows: int, content: str) -> dict[str, Any]:

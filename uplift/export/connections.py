@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -20,7 +20,7 @@ MARK = "\x1a"
 class Connection:
     """One open database; values in statements are bound (see `MARK`), names are quoted."""
 
-    kinds: dict[str, str]
+    kinds: ClassVar[dict[str, str]]
     """SQL type per kind of column: id, text, time, flag, count, number."""
     now: str
     """SQL for the present moment."""
@@ -91,7 +91,9 @@ class Connection:
 
     def create_temporary(self, table: str, columns: list[tuple[str, str]]) -> None:
         """Make a temporary table for this connection."""
-        self.execute(f"create temporary table {self.quoted(table, temporary=True)} ({self._defined(columns)})")
+        self.execute(
+            f"create temporary table {self.quoted(table, temporary=True)} ({self._defined(columns)})"
+        )
 
     def _defined(self, columns: list[tuple[str, str]]) -> str:
         return ", ".join(f"{self.quoted_name(name)} {self.kinds[kind]}" for name, kind in columns)
@@ -168,7 +170,7 @@ class _Sql(Connection):
 class Postgres(_Sql):
     """PostgreSQL through psycopg 3; rows go in by COPY."""
 
-    kinds = {
+    kinds: ClassVar[dict[str, str]] = {
         "id": "text primary key", "text": "text", "time": "timestamp with time zone", "flag": "boolean",
         "count": "integer", "number": "double precision",
     }  # fmt: skip
@@ -198,9 +200,7 @@ class Postgres(_Sql):
         columns = ", ".join(self.quoted_name(name) for name in rows.column_names)
         with (
             self.driver.cursor() as cursor,
-            cursor.copy(
-                f"copy {self.quoted(table, temporary=True)} ({columns}) from stdin"
-            ) as copy,
+            cursor.copy(f"copy {self.quoted(table, temporary=True)} ({columns}) from stdin") as copy,
         ):
             copy.write(_copy_text(rows))
 
@@ -208,7 +208,7 @@ class Postgres(_Sql):
 class Sqlite(_Sql):
     """SQLite; the driver's own handling of transactions is switched off, since it commits before table changes."""
 
-    kinds = {
+    kinds: ClassVar[dict[str, str]] = {
         "id": "text primary key", "text": "text", "time": "text", "flag": "boolean", "count": "integer",
         "number": "double precision",
     }  # fmt: skip
@@ -241,7 +241,7 @@ class Sqlite(_Sql):
 class DuckDB(Connection):
     """A DuckDB file."""
 
-    kinds = {
+    kinds: ClassVar[dict[str, str]] = {
         "id": "varchar primary key", "text": "varchar", "time": "timestamp with time zone", "flag": "boolean",
         "count": "integer", "number": "double",
     }  # fmt: skip
@@ -317,12 +317,20 @@ def connect(url: str, *, write: bool) -> Iterator[Connection]:
     secrets: list[str] = []
     connection: Connection | None = None
     try:
-        connection = _open_duckdb(url, write=write) if kind == "duckdb" else _open_sql(url, secrets, write=write)
+        connection = (
+            _open_duckdb(url, write=write) if kind == "duckdb" else _open_sql(url, secrets, write=write)
+        )
         yield connection
     except (OutputError, MissingDependencyError):
         raise
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("sqlalchemy", "psycopg", "sqlite3", "duckdb", "_duckdb"):
+        if type(error).__module__.partition(".")[0] not in (
+            "sqlalchemy",
+            "psycopg",
+            "sqlite3",
+            "duckdb",
+            "_duckdb",
+        ):
             raise
         text = first_line(error)
         for secret in secrets:
@@ -346,11 +354,15 @@ def _open_sql(url: str, secrets: list[str], *, write: bool) -> Connection:
     try:
         import sqlalchemy
     except ImportError:
-        raise MissingDependencyError("exporting to a database needs SQLAlchemy; install uplift[sql].") from None
+        raise MissingDependencyError(
+            "exporting to a database needs SQLAlchemy; install uplift[sql]."
+        ) from None
     try:
         parsed = sqlalchemy.make_url(url)
     except sqlalchemy.exc.ArgumentError:
-        raise OutputError("the database URL cannot be read; write for example postgresql://user@host/database.") from None
+        raise OutputError(
+            "the database URL cannot be read; write for example postgresql://user@host/database."
+        ) from None
     if parsed.password:
         secrets.append(str(parsed.password))
     if parsed.get_backend_name() == "sqlite":
@@ -376,7 +388,9 @@ def _check_file(path: str, *, write: bool) -> None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"cannot write {path!r} ({error.strerror or error}); choose a writable folder.") from None
+            raise OutputError(
+                f"cannot write {path!r} ({error.strerror or error}); choose a writable folder."
+            ) from None
 
 
 def _copy_text(rows: pa.Table) -> bytes:

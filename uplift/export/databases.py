@@ -67,7 +67,9 @@ def export_to_database(decisions: Decisions, url: str, table: str = "allocation"
     tally = Tally(decisions.decimals)
     with connect(url, write=True) as db, db.transaction():
         target, staging = db.quoted(table), db.quoted(_STAGING, temporary=True)
-        db.create(table, [(name, _kind(schema.field(name), decisions)) for name in names] + [("updated_at", "time")])
+        db.create(
+            table, [(name, _kind(schema.field(name), decisions)) for name in names] + [("updated_at", "time")]
+        )
         db.create(EXPORTS, list(_EXPORT_COLUMNS))
         db.check_columns(table, [*names, "updated_at"])
         db.lock(table)
@@ -84,7 +86,12 @@ def export_to_database(decisions: Decisions, url: str, table: str = "allocation"
             template=None,
             columns=[*names, "updated_at"],
             parts=[
-                {"table": table, "content": "decisions", "rows": len(decisions), "sha256": _digest(decisions.blocks(), decisions.unit_column)}
+                {
+                    "table": table,
+                    "content": "decisions",
+                    "rows": len(decisions),
+                    "sha256": _digest(decisions.blocks(), decisions.unit_column),
+                }
             ],
             predecessor=note,
         )
@@ -122,16 +129,18 @@ def verify_database(url: str, table: str = "allocation", *, campaign: str | None
         unit = manifest["unit_column"]
         wanted = [unit, *_DIGESTED]
         names = ", ".join(db.quoted_name(name) for name in wanted)
-        query = (
-            f"select {names} from {db.quoted(table)} where campaign = {MARK} and run_id = {MARK} order by {db.in_order('decision_id')}"
-        )
+        query = f"select {names} from {db.quoted(table)} where campaign = {MARK} and run_id = {MARK} order by {db.in_order('decision_id')}"
         blocks = [
             block.cast(_digest_schema(unit))
             for block in db.blocks(query, [manifest["campaign"], manifest["run_id"]], _digest_schema(unit))
         ]
     checks = check_rows(blocks, manifest)
     same = _digest(blocks, unit, in_order=True) == manifest["parts"][0]["sha256"]
-    detail = "SHA-256 of the rows as in the manifest" if same else "the rows are not those the manifest describes (SHA-256 differs)"
+    detail = (
+        "SHA-256 of the rows as in the manifest"
+        if same
+        else "the rows are not those the manifest describes (SHA-256 differs)"
+    )
     first = Check("content", "pass" if same else "fail", detail)
     return Verification(f"{mask_password(url)} table {table}", manifest, (first, *checks))
 
@@ -180,7 +189,13 @@ def _store(db: Connection, table: str, decisions: Decisions, content: dict[str, 
     names = ", ".join(name for name, _ in _EXPORT_COLUMNS)
     db.execute(
         f"insert into {exports} ({names}) values ({MARK}, {MARK}, {MARK}, {MARK}, {db.now}, {MARK})",
-        [export_id, table, decisions.campaign, decisions.run_id, json.dumps(content, ensure_ascii=False, allow_nan=False)],
+        [
+            export_id,
+            table,
+            decisions.campaign,
+            decisions.run_id,
+            json.dumps(content, ensure_ascii=False, allow_nan=False),
+        ],
     )
 
 

@@ -23,6 +23,11 @@ from uplift.policy import Policy
 
 BLOCK = 1 << 20
 NEEDED = ("arm", "expected_value", "expected_cost", "holdout")
+CONTRACT = (
+    "decision_id", "revision", "campaign", "arm", "arm_label", "role", "reason", "holdout", "propensity",
+    "expected_value", "expected_cost", "valid_from", "valid_until", "model", "model_hash", "run_id", "updated_at",
+)  # fmt: skip
+"""Columns of every export beside the unit's (``updated_at`` in databases only)."""
 UPLIFT = "uplift__"
 """Prefix of the columns with the expected incremental events (or money) of the chosen arm, one per stage."""
 
@@ -89,23 +94,27 @@ class Decisions:
     revisions: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        missing = [name for name in NEEDED if name not in self.table.column_names]
-        if missing:
-            raise OutputError(
-                f"the table is no allocation (no column {missing[0]!r}); give the file that 'uplift allocate' or 'uplift run' wrote."
-            )
+        check_table(self.table)
         for name, moment in (("valid_from", self.valid_from), ("valid_until", self.valid_until)):
             if moment is not None and moment.tzinfo is None:
                 object.__setattr__(self, name, moment.replace(tzinfo=dt.UTC))
         if self.valid_from and self.valid_until and self.valid_from >= self.valid_until:
-            raise OutputError(f"the decisions are valid from {self.valid_from} until {self.valid_until}, which is not later.")
+            raise OutputError(
+                f"the decisions are valid from {self.valid_from} until {self.valid_until}, which is not later."
+            )
         if self.effects is not None and len(self.effects) != self.table.num_rows:
             raise OutputError(
                 f"the effects have {len(self.effects):,} rows and the plan {self.table.num_rows:,}; give the effects the plan was made from."
             )
+        if self.effects is not None and tuple(self.effects.arms) != tuple(self.arms):
+            raise OutputError(
+                f"the effects have arms {', '.join(self.effects.arms)}, the plan {', '.join(self.arms)}; give the effects it was made from."
+            )
         held = self.held_out & (self.arm_codes != 0)
         if held.any():
-            raise OutputError(f"{int(held.sum())} held-out units have an arm; the plan was changed, make it again.")
+            raise OutputError(
+                f"{int(held.sum())} held-out units have an arm; the plan was changed, make it again."
+            )
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -170,7 +179,9 @@ class Decisions:
             codes = np.full(len(self), 4, np.uint8)
         else:
             certain = self.policy is not None and not self.policy.eligibility_given
-            codes = np.where(promising, 3 if certain or self.plan_value is not None else 4, 2).astype(np.uint8)
+            codes = np.where(promising, 3 if certain or self.plan_value is not None else 4, 2).astype(
+                np.uint8
+            )
         codes[self.held_out] = 1
         codes[self.arm_codes > 0] = 0
         return codes, names
@@ -180,9 +191,10 @@ class Decisions:
         if self.plan_value is not None:
             value, _, open_arm = self.plan_value
             positive = value > 0
-            return (positive if open_arm is None else positive & open_arm).any(axis=1)
+            return np.asarray((positive if open_arm is None else positive & open_arm).any(axis=1))
         if self.effects is not None and self.policy is not None and self.policy.stage is not None:
-            return (self.effects.tau_all[:, 1:, self.effects.stages.index(self.policy.stage)] > 0).any(axis=1)
+            stage = self.effects.stages.index(self.policy.stage)
+            return np.asarray((self.effects.tau_all[:, 1:, stage] > 0).any(axis=1))
         return None
 
     @cached_property
@@ -308,8 +320,30 @@ def sum_of(decisions: Decisions, name: str) -> int:
     return total
 
 
+def check_table(table: pa.Table, source: str = "the table") -> None:
+    """Stop at tables that are no plan.
+
+    Raises
+    ------
+    OutputError
+        A column is missing, or the unit's column has the name of another.
+    """
+    missing = [name for name in NEEDED if name not in table.column_names]
+    if missing:
+        raise OutputError(
+            f"{source} is no allocation (no column {missing[0]!r}); give the file that 'uplift allocate' or 'uplift run' wrote."
+        )
+    unit = table.column_names[0]
+    if unit in CONTRACT or unit.startswith(UPLIFT):
+        raise OutputError(
+            f"the unit column is called {unit!r}, which is a column of every export; rename it."
+        )
+
+
 def find_control(table: pa.Table, control: str | None) -> tuple[str, ...]:
     """Arms of a plan's table, control first: as given, else as the file says, else the arm of the held-out units.
+
+    A control that is given need not occur: a plan may treat everybody.
 
     Raises
     ------
@@ -324,10 +358,12 @@ def find_control(table: pa.Table, control: str | None) -> tuple[str, ...]:
         held = table.filter(table["holdout"].cast(pa.bool_()))
         names = [str(name) for name in pc.unique(held["arm"].cast(pa.string())).to_pylist()]
         if len(names) != 1:
-            raise OutputError(f"the file does not say which arm is the control; name it: one of {', '.join(found)}.")
+            raise OutputError(
+                f"the file does not say which arm is the control; name it: one of {', '.join(found)}."
+            )
         control = names[0]
-    elif found and control not in found:
-        raise OutputError(f"there is no arm {control!r} in the plan; {did_you_mean(control, found)}")
+    elif stated and control not in json.loads(stated):
+        raise OutputError(f"there is no arm {control!r} in the plan; {did_you_mean(control, json.loads(stated))}")
     return (control, *(name for name in found if name != control))
 
 
@@ -345,7 +381,9 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _named(codes: np.ndarray, names: Any) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int16)), pa.array(list(names), pa.string()))
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes.astype(np.int16)), pa.array(list(names), pa.string())
+    )
 
 
 def _constant(text: str, n: int) -> pa.DictionaryArray:

@@ -148,7 +148,9 @@ def _csv_table(table: pa.Table, style: Style) -> pa.Table:
             out = out.set_column(index, field.name, pc.if_else(column, style.booleans[1], style.booleans[0]))
         elif pa.types.is_floating(field.type) and style.decimals is not None:
             out = out.set_column(index, field.name, _fixed(column, style.decimals))
-        elif style.spreadsheet_safe and (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)):
+        elif style.spreadsheet_safe and (
+            pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        ):
             out = out.set_column(index, field.name, _disarmed(column))
     return out
 

@@ -72,7 +72,8 @@ class Tally:
         return {
             "rows": self.rows,
             "counts": [
-                {**dict(zip(GROUPS, key, strict=True)), "rows": self.counts[key]} for key in sorted(self.counts)
+                {**dict(zip(GROUPS, key, strict=True)), "rows": self.counts[key]}
+                for key in sorted(self.counts)
             ],
             "sums": {
                 name: {

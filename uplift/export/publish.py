@@ -69,11 +69,15 @@ def publish_files(target: Path, others: tuple[Path, ...] = (), *, overwrite: boo
     """
     with _locked(target.parent):
         stale = _stale(target)
+        finished = [folder for folder in stale if not list(folder.glob("*.manifest.json"))]
+        _remove(finished)  # killed before there was anything to move, or after all had been moved
         for path in (target, *others):
             if path.is_dir():
                 raise OutputError(f"{path} is a folder; choose another name.")
             if path.exists() and not overwrite and not any(_left_by(folder, path) for folder in stale):
-                raise OutputError(f"{path} exists already; pass --overwrite to replace it or choose another name.")
+                raise OutputError(
+                    f"{path} exists already; pass --overwrite to replace it or choose another name."
+                )
         _remove(stale)
         with _hidden(target) as folder:
             yield folder
@@ -126,7 +130,9 @@ def _check_folder(target: Path, *, overwrite: bool) -> None:
     if not held:
         return
     if not overwrite:
-        raise OutputError(f"{target} already holds files; pass --overwrite to replace them or choose another folder.")
+        raise OutputError(
+            f"{target} already holds files; pass --overwrite to replace them or choose another folder."
+        )
     listed: set[str] = set()
     if MANIFEST in held:
         listed = {MANIFEST, *(part["file"] for part in read_manifest(target)["parts"])}
@@ -144,7 +150,9 @@ def _locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror or error}; choose a writable folder.") from error
+        raise OutputError(
+            f"cannot write to {folder}: {error.strerror or error}; choose a writable folder."
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -157,7 +165,9 @@ def _hidden(target: Path) -> Iterator[Path]:
     try:
         folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=_SUFFIX))
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}; choose a writable folder.") from error
+        raise OutputError(
+            f"cannot write {target}: {error.strerror or error}; choose a writable folder."
+        ) from error
     folder.chmod(0o755 & ~_umask())
     try:
         yield folder

@@ -41,11 +41,15 @@ def read_part(target: Path, manifest: dict[str, Any], part: dict[str, Any]) -> I
             at = rows.column_names.index(unit)
             yield rows.set_column(at, unit, rows[unit].cast(pa.large_string()))
     except (OSError, pa.ArrowException, ValueError, KeyError) as error:
-        raise OutputError(f"{file} cannot be read back ({first_line(error)}); export the allocation again.") from error
+        raise OutputError(
+            f"{file} cannot be read back ({first_line(error)}); export the allocation again."
+        ) from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in ("duckdb", "_duckdb"):
             raise
-        raise OutputError(f"{file} cannot be read back ({first_line(error)}); export the allocation again.") from error
+        raise OutputError(
+            f"{file} cannot be read back ({first_line(error)}); export the allocation again."
+        ) from error
 
 
 def read_rows(target: Path, manifest: dict[str, Any]) -> Iterator[pa.Table]:

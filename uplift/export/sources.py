@@ -15,8 +15,8 @@ import pyarrow as pa
 from uplift import run_folder as names
 from uplift.effects import Effects
 from uplift.errors import OutputError, UpliftError
-from uplift.export.decisions import Decisions, find_control, short_hash
-from uplift.io.tables import read_table
+from uplift.export.decisions import Decisions, check_table, find_control, short_hash
+from uplift.io.tables import CSV_SUFFIXES, read_table
 from uplift.policy import Policy, Price
 from uplift.run_folder import RunFolder, arms_from_json
 
@@ -52,7 +52,13 @@ def from_allocation(
         kept = problem.value, problem.cost, problem.open_arm if problem.open_arm.size else None
     if run_id is None:
         run_id = short_hash(
-            plan.campaign, plan.model, plan.model_fingerprint, c.n_units, c.counts, c.expected_value, c.expected_cost
+            plan.campaign,
+            plan.model,
+            plan.model_fingerprint,
+            c.n_units,
+            c.counts,
+            c.expected_value,
+            c.expected_cost,
         )
     return Decisions(
         table=plan.to_table(),
@@ -115,6 +121,10 @@ def from_file(
     """Decisions of a plan's file (Parquet or CSV); what stands in ``PATH.json`` beside it is used too."""
     file = Path(path)
     table = read_table(file)
+    check_table(table, str(file))
+    if file.name.lower().endswith(CSV_SUFFIXES):
+        names = (table.column_names[0], "arm", "decision_id", "reason", "campaign", "model", "model_hash", "run_id")
+        table = read_table(file, text=[name for name in names if name in table.column_names])
     summary: dict[str, Any] = {}
     beside = file.with_name(file.name + ".json")
     if beside.is_file():
@@ -124,7 +134,7 @@ def from_file(
             raise OutputError(f"{beside} is damaged ({error}); make the plan again.") from error
     return from_table(
         table,
-        control=control if policy is None else policy.control,
+        control=control if policy is None else policy.arms[0],
         effects=effects,
         policy=policy,
         constraints=summary.get("constraints", []),
@@ -135,21 +145,37 @@ def from_file(
 
 def from_table(table: pa.Table, *, control: str | None = None, **options: Any) -> Decisions:
     """Decisions of a plan's table; which arm is the control is found as in :func:`find_control`."""
-    first = Decisions(table=table, arms=find_control(table, control), **options)
+    check_table(table)
+    effects: Effects | None = options.get("effects")
+    if effects is not None:
+        # Text files lose the order of the arms; the effects have it, and rows are matched by unit.
+        known = find_control(table, effects.control)
+        unknown = [arm for arm in known if arm not in effects.arms]
+        if unknown:
+            raise OutputError(f"the plan has an arm {unknown[0]!r}, the effects have {', '.join(effects.arms)}.")
+        units = table[table.column_names[0]].combine_chunks()
+        options["effects"] = effects.for_units(units)
+        first = Decisions(table=table, arms=tuple(effects.arms), **options)
+    else:
+        first = Decisions(table=table, arms=find_control(table, control), **options)
     policy = first.policy
-    found: dict[str, str] = {}
+    found: dict[str, Any] = {}
     for name in ("campaign", "model", "model_hash", "run_id"):
         if name in table.column_names and len(table):
             values = table[name].unique().to_pylist()
             if len(values) > 1:
-                raise OutputError(f"the plan holds {len(values)} values of {name!r}; export one campaign and run at a time.")
+                raise OutputError(
+                    f"the plan holds {len(values)} values of {name!r}; export one campaign and run at a time."
+                )
             found[name] = "" if values[0] is None else str(values[0])
     if policy is not None:
         found |= {"campaign": policy.campaign, "model": policy.model, "model_hash": policy.model_fingerprint}
     given = {name: getattr(first, name) for name in found if getattr(first, name)}
     found |= given
     if not found.get("run_id"):
-        sums = [float(pa.compute.sum(table[name]).as_py() or 0.0) for name in ("expected_value", "expected_cost")]
+        sums = [
+            float(pa.compute.sum(table[name]).as_py() or 0.0) for name in ("expected_value", "expected_cost")
+        ]
         found["run_id"] = short_hash(found.get("campaign"), found.get("model"), len(table), *sums)
     return replace(first, arms=policy.arms if policy is not None else first.arms, **found)
 
@@ -210,5 +236,7 @@ def parse_moment(text: str, option: str) -> dt.datetime:
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
-        raise OutputError(f"{option} {text!r} is no date; write for example 2026-12-01 or 2026-12-01T08:00:00+01:00.") from None
+        raise OutputError(
+            f"{option} {text!r} is no date; write for example 2026-12-01 or 2026-12-01T08:00:00+01:00."
+        ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)

@@ -41,7 +41,9 @@ def multiples(amounts: np.ndarray, decimals: int, *, up: bool) -> int:
     away = np.abs(scaled - near) > _SNAP * np.abs(scaled)
     if away.any():
         near[away] = np.ceil(scaled[away]) if up else np.floor(scaled[away])
-    return int(near.astype(np.int64).sum())
+    if np.abs(near).sum() < _SUM_LIMIT:
+        return int(near.astype(np.int64).sum())
+    return sum(int(count) for count in near)  # not what this unit was chosen for: a damaged file
 
 
 def as_decimal(count: int, decimals: int) -> str:

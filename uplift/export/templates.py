@@ -28,7 +28,6 @@ import hashlib
 import os
 import tomllib
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -63,10 +62,14 @@ class Column(BaseModel):
     @model_validator(mode="after")
     def _one(self) -> Column:
         if (self.source is None) == (self.value is None):
-            raise ValueError(f"the column {self.name!r} needs either from = '...' or value = ..., not both or none")
+            raise ValueError(
+                f"the column {self.name!r} needs either from = '...' or value = ..., not both or none"
+            )
         known = self.source is None or self.source in _SIMPLE or self.source.startswith((_CONTACT, UPLIFT))
         if not known:
-            raise ValueError(f"there is no column {self.source!r} to export; {did_you_mean(str(self.source), _SIMPLE)}")
+            raise ValueError(
+                f"there is no column {self.source!r} to export; {did_you_mean(str(self.source), _SIMPLE)}"
+            )
         if self.transform is not None and self.source is None:
             raise ValueError(f"the column {self.name!r} is constant and takes no transform")
         return self
@@ -111,14 +114,18 @@ class Template(BaseModel):
     def contact_columns(self) -> tuple[str, ...]:
         """Columns of the contacts file that are used."""
         return tuple(
-            c.source.removeprefix(_CONTACT) for c in self.columns if c.source is not None and c.source.startswith(_CONTACT)
+            c.source.removeprefix(_CONTACT)
+            for c in self.columns
+            if c.source is not None and c.source.startswith(_CONTACT)
         )
 
-    def schema(
+    def row_schema(
         self, decisions: Decisions, contacts: pa.Table | None, *, suppression: bool = False
     ) -> pa.Schema:
         """Of the rows that :func:`mapped` yields."""
-        return _map(decisions._block(0, 0), self, decisions, _Contacts(self, decisions, contacts), suppression).schema
+        return _map(
+            decisions._block(0, 0), self, decisions, _Contacts(self, decisions, contacts), suppression
+        ).schema
 
 
 class _Contacts:
@@ -142,18 +149,24 @@ class _Contacts:
         self.ids = as_text(contacts[decisions.unit_column])
         repeated = len(self.ids) - pc.count_distinct(self.ids).as_py()
         if repeated:
-            raise OutputError(f"{repeated:,} contacts repeat an earlier {decisions.unit_column!r}; keep one row per unit.")
+            raise OutputError(
+                f"{repeated:,} contacts repeat an earlier {decisions.unit_column!r}; keep one row per unit."
+            )
 
     def column(self, name: str, units: Any) -> pa.Array:
         assert self.table is not None
         found = pc.index_in(as_text(units), self.ids)
         if found.null_count:
             first = units.filter(pc.is_null(found))[0].as_py()
-            raise OutputError(f"{found.null_count:,} units have no contact, first {first!r}; add them to the contacts file.")
+            raise OutputError(
+                f"{found.null_count:,} units have no contact, first {first!r}; add them to the contacts file."
+            )
         values = self.table[name].take(found).cast(pa.string())
         if values.null_count:
             first = units.filter(pc.is_null(values))[0].as_py()
-            raise OutputError(f"{values.null_count:,} contacts have no {name!r}, first unit {first!r}; complete them.")
+            raise OutputError(
+                f"{values.null_count:,} contacts have no {name!r}, first unit {first!r}; complete them."
+            )
         return values
 
 
@@ -208,7 +221,8 @@ def _map(
 def _sha256(values: Any) -> pa.Array:
     text = values.cast(pa.string()).to_pylist()
     return pa.array(
-        [None if v is None else hashlib.sha256(v.strip().lower().encode()).hexdigest() for v in text], pa.string()
+        [None if v is None else hashlib.sha256(v.strip().lower().encode()).hexdigest() for v in text],
+        pa.string(),
     )
 
 
@@ -220,7 +234,9 @@ def suppression_path(target: Path) -> Path:
 def template_names() -> tuple[str, ...]:
     """Templates that come with the package."""
     folder = resources.files("uplift.export") / "templates"
-    return tuple(sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")))
+    return tuple(
+        sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+    )
 
 
 def load_template(name: str) -> Template:
@@ -265,4 +281,6 @@ def _parse(text: str, source: str) -> Template:
             known = Column.model_fields if "columns" in problem["loc"] else Template.model_fields
             names = [field.alias or key for key, field in known.items()]
             message = f"unknown key; {did_you_mean(str(problem['loc'][-1]), names)}"
-        raise OutputError(f"{source}: {place + ': ' if place else ''}{message}.".replace("..", ".")) from error
+        raise OutputError(
+            f"{source}: {place + ': ' if place else ''}{message}.".replace("..", ".")
+        ) from error

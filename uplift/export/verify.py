@@ -99,7 +99,9 @@ def check_files(target: Path, manifest: dict[str, Any]) -> Check:
         if not file.is_file():
             return Check("files", "fail", f"{part['file']} is missing")
         if file_sha256(file) != part["sha256"]:
-            return Check("files", "fail", f"{part['file']} is not the file the manifest describes (SHA-256 differs)")
+            return Check(
+                "files", "fail", f"{part['file']} is not the file the manifest describes (SHA-256 differs)"
+            )
     if target.is_dir():
         listed = {MANIFEST, *(part["file"] for part in manifest["parts"])}
         found = {str(file.relative_to(target)) for file in target.rglob("*") if file.is_file()}
@@ -119,10 +121,30 @@ def check_rows(blocks: Iterable[pa.Table], manifest: dict[str, Any]) -> list[Che
     checks = [
         _same("rows", manifest["rows"], tally.rows, "rows"),
         seen.unique(),
-        _of(seen.held_with_arm, "holdout", f"{seen.held:,} held-out units, none with an arm", "held-out units have an arm"),
-        _of(seen.misplaced, "roles", "an arm means treatment, and none means none", "rows whose role and arm disagree"),
-        _of(seen.unknown_arms, "arms", f"{len(manifest['arms'])} arms, all known", "rows have an arm the plan does not"),
-        _of(seen.costly_control, "control", "costs nothing and brings nothing", "rows without an arm have a cost or value"),
+        _of(
+            seen.held_with_arm,
+            "holdout",
+            f"{seen.held:,} held-out units, none with an arm",
+            "held-out units have an arm",
+        ),
+        _of(
+            seen.misplaced,
+            "roles",
+            "an arm means treatment, and none means none",
+            "rows whose role and arm disagree",
+        ),
+        _of(
+            seen.unknown_arms,
+            "arms",
+            f"{len(manifest['arms'])} arms, all known",
+            "rows have an arm the plan does not",
+        ),
+        _of(
+            seen.costly_control,
+            "control",
+            "costs nothing and brings nothing",
+            "rows without an arm have a cost or value",
+        ),
         _of(seen.odd_chances, "propensity", _chances(manifest), "rows have a propensity outside (0, 1]"),
         _counts(manifest, tally),
     ]
@@ -132,7 +154,9 @@ def check_rows(blocks: Iterable[pa.Table], manifest: dict[str, Any]) -> list[Che
         if str(total) == stated["multiples"]:
             checks.append(Check(f"sum of {name}", "pass", amount))
         else:
-            checks.append(Check(f"sum of {name}", "fail", f"adds up to {amount}, the manifest says {stated['amount']}"))
+            checks.append(
+                Check(f"sum of {name}", "fail", f"adds up to {amount}, the manifest says {stated['amount']}")
+            )
     checks += _limits(manifest, tally)
     return checks
 
@@ -199,7 +223,9 @@ def _counts(manifest: dict[str, Any], tally: Tally) -> Check:
     for group in found:
         if group not in manifest["counts"]:
             names = ", ".join(str(group[key]) for key in ("arm", "role", "reason"))
-            return Check("counts", "fail", f"{group['rows']:,} rows of ({names}), which is not what the manifest says")
+            return Check(
+                "counts", "fail", f"{group['rows']:,} rows of ({names}), which is not what the manifest says"
+            )
     return Check("counts", "fail", "groups of arm, role and reason are missing")
 
 
@@ -240,19 +266,28 @@ def _check_template(target: Path, manifest: dict[str, Any]) -> list[Check]:
     roles: dict[str, int] = {}
     for group in manifest["counts"]:
         roles[group["role"]] = roles.get(group["role"], 0) + group["rows"]
-    wanted = {"decisions": (roles.get("treatment", 0), manifest["rows"]), "suppression": (roles.get("holdout", 0),)}
+    wanted = {
+        "decisions": (roles.get("treatment", 0), manifest["rows"]),
+        "suppression": (roles.get("holdout", 0),),
+    }
     checks = []
     for part in manifest["parts"]:
         found = sum(len(block) for block in read_part(target, manifest, part))
         name = "rows" if part["content"] == "decisions" else "suppression list"
         allowed = wanted[part["content"]]
         if found != part["rows"] or found not in allowed:
-            checks.append(Check(name, "fail", f"{found:,} rows, the manifest says {part['rows']:,} (plan: {allowed[0]:,})"))
+            checks.append(
+                Check(
+                    name, "fail", f"{found:,} rows, the manifest says {part['rows']:,} (plan: {allowed[0]:,})"
+                )
+            )
         else:
             checks.append(Check(name, "pass", f"{found:,} rows"))
     checks.append(
-        Check("sums", "skip", f"the template {manifest['template']!r} leaves out columns; verify an export with all of them")
+        Check(
+            "sums",
+            "skip",
+            f"the template {manifest['template']!r} leaves out columns; verify an export with all of them",
+        )
     )
     return checks
-
-

@@ -151,6 +151,4 @@ class Pacer:
         # Where nothing is left the price no longer matters: nothing fits.
         if target > 0:
             move = self.step * (paid / target - units)
-            self.price = max(
-                self.price * math.exp(min(max(move, -_LARGEST_MOVE), _LARGEST_MOVE)), self.floor
-            )
+            self.price = max(self.price * math.exp(min(max(move, -_LARGEST_MOVE), _LARGEST_MOVE)), self.floor)

@@ -107,7 +107,9 @@ class Policy:
         share = self.holdout_share
         if share is not None and not (isinstance(share, int | float) and 0 <= share < 1):
             raise AllocationError(f"The holdout share is {share!r}: give a number in [0, 1), such as 0.05.")
-        unknown = [price.arm for price in self.prices if price.arm is not None and price.arm not in self.arms[1:]]
+        unknown = [
+            price.arm for price in self.prices if price.arm is not None and price.arm not in self.arms[1:]
+        ]
         if unknown:
             raise AllocationError(f"There is a price for {unknown[0]!r}, which is no arm of {self.arms!r}.")
 
@@ -248,10 +250,14 @@ class Policy:
         share = self.holdout_share
         if share is None:
             if holdout is None:
-                raise AllocationError("This policy does not draw the holdout itself: pass holdout=True or False.")
+                raise AllocationError(
+                    "This policy does not draw the holdout itself: pass holdout=True or False."
+                )
         elif share:
             if unit is None:
-                raise AllocationError(f"{share:.1%} of the units are held out by their id: pass the unit's id.")
+                raise AllocationError(
+                    f"{share:.1%} of the units are held out by their id: pass the unit's id."
+                )
             if self._coin(unit) < share:
                 return 0
         if eligible is None and self.eligibility_given:
@@ -340,7 +346,9 @@ class Policy:
             Another kind of file, a newer schema, or keys that are missing or unknown.
         """
         if content.get("kind") != _KIND:
-            raise AllocationError(f"{source} is no policy file: make one with 'uplift policy RUN --out policy.json'.")
+            raise AllocationError(
+                f"{source} is no policy file: make one with 'uplift policy RUN --out policy.json'."
+            )
         if content.get("schema_version") != SCHEMA_VERSION:
             raise AllocationError(
                 f"{source} has schema version {content.get('schema_version')!r}, this uplift reads {SCHEMA_VERSION}: "
@@ -391,7 +399,9 @@ class Policy:
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise UpliftError(f"{path} cannot be read as a policy ({error}).") from error
         if not isinstance(content, dict):
-            raise AllocationError(f"{path} is no policy file: make one with 'uplift policy RUN --out policy.json'.")
+            raise AllocationError(
+                f"{path} is no policy file: make one with 'uplift policy RUN --out policy.json'."
+            )
         return cls.from_dict(content, source=str(path))
 
     def __eq__(self, other: object) -> bool:
@@ -418,7 +428,9 @@ class Policy:
     def _charges(self, levels: Mapping[str, Any] | None) -> Charges:
         missing = [name for name in self.segments if name not in (levels or {})]
         if missing:
-            raise AllocationError(f"The policy has prices for levels of {missing[0]!r}: pass segments={{{missing[0]!r}: ...}}.")
+            raise AllocationError(
+                f"The policy has prices for levels of {missing[0]!r}: pass segments={{{missing[0]!r}: ...}}."
+            )
         key = tuple((levels or {})[name] for name in self.segments)
         if key not in self._known:
             levels = dict(zip(self.segments, key, strict=True))
@@ -444,7 +456,8 @@ class Policy:
         for row, key in enumerate(zip(*columns, strict=True)):
             rows.setdefault(key, []).append(row)
         return [
-            (np.asarray(part), self._charges(dict(zip(self.segments, key, strict=True)))) for key, part in rows.items()
+            (np.asarray(part), self._charges(dict(zip(self.segments, key, strict=True))))
+            for key, part in rows.items()
         ]
 
     def _open(self, eligible: Any, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -468,7 +481,9 @@ class Policy:
                 raise AllocationError("This policy does not draw the holdout itself: pass holdout.")
         elif self.holdout_share:
             if units is None:
-                raise AllocationError(f"{self.holdout_share:.1%} of the units are held out by their id: pass units.")
+                raise AllocationError(
+                    f"{self.holdout_share:.1%} of the units are held out by their id: pass units."
+                )
             if len(units) != n:
                 raise AllocationError(f"{len(units)} unit ids for {n} rows: give one id per row.")
             closed |= unit_uniform(units, f"holdout:{self.salt}") < self.holdout_share
@@ -481,9 +496,7 @@ class Policy:
         n = len(value)
         best, best_v, best_c = np.zeros(n), np.zeros(n), np.zeros(n)
         codes = np.zeros(n, np.int16)
-        for j, (weight, money, contact) in enumerate(
-            zip(held.weight, held.money, held.contact, strict=True)
-        ):
+        for j, (weight, money, contact) in enumerate(zip(held.weight, held.money, held.contact, strict=True)):
             v, c = value[:, j], cost[:, j]
             with np.errstate(invalid="ignore"):
                 reduced = weight * v - max(money + shift, self._least) * c - contact

@@ -55,9 +55,13 @@ class Price:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise AllocationError(f"There is no price of kind {self.kind!r}: {did_you_mean(self.kind, KINDS)}")
+            raise AllocationError(
+                f"There is no price of kind {self.kind!r}: {did_you_mean(self.kind, KINDS)}"
+            )
         if not (isinstance(self.price, int | float) and math.isfinite(self.price) and self.price >= 0):
-            raise AllocationError(f"The {self.kind} price is {self.price!r}: it must be a finite number >= 0.")
+            raise AllocationError(
+                f"The {self.kind} price is {self.price!r}: it must be a finite number >= 0."
+            )
         if (self.segment is None) != (self.level is None):
             raise AllocationError(
                 f"A {self.kind} price of a segment needs the segment's column and its level: it has "
