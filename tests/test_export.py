@@ -81,7 +81,9 @@ def test_every_format_holds_the_same_decisions(ending: str, decisions: Decisions
     path = export_decisions(decisions, tmp_path / f"plan.{ending}", by_arm=ending == "parts")
     read, frame = _read(path), decisions.to_table().to_pandas()
     if ending == "parts":
-        read = read.sort_values("customer", key=lambda column: column.str[1:].astype(int)).reset_index(drop=True)
+        read = read.sort_values("customer", key=lambda column: column.str[1:].astype(int)).reset_index(
+            drop=True
+        )
         read = read[list(frame.columns)]
     assert list(read.columns) == list(frame.columns)
     for name in frame.columns:
@@ -393,8 +395,6 @@ def test_unusable_tables_are_refused() -> None:
         from_table(table.rename_columns(["role", *table.column_names[1:]]))
     with pytest.raises(OutputError, match="not later"):
         from_table(table, valid_from=dt.datetime(2026, 2, 1), valid_until=dt.datetime(2026, 1, 1))
-    moved = table.set_column(
-        table.column_names.index("holdout"), "holdout", pa.array([True] * len(table))
-    )
+    moved = table.set_column(table.column_names.index("holdout"), "holdout", pa.array([True] * len(table)))
     with pytest.raises(OutputError, match="held-out units have an arm"):
         from_table(moved)

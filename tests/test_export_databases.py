@@ -18,9 +18,10 @@ from uplift import allocate_arrays
 from uplift.cli import app
 from uplift.errors import OutputError
 from uplift.export import Decisions, export_to_database, from_allocation, verify_database, write_table
-from uplift.export.connections import MARK, connect
+from uplift.export.connections import MARK
+from uplift.export.opening import connect
 
-ODD = ["Ann's \"50 % off?\"", "back\\slash\ttab"]
+ODD = ['Ann\'s "50 % off?"', "back\\slash\ttab"]
 
 
 @pytest.fixture(params=["sqlite", "duckdb", "postgresql"])
@@ -49,7 +50,17 @@ def test_decisions_come_back_as_they_are(url: str, request: pytest.FixtureReques
     decisions = decisions_of()
     content = export_to_database(decisions, url, table)
     assert content["predecessor"] == {"new": 400, "changed": 0, "unchanged": 0, "gone": 0}
-    names = ["unit", "decision_id", "arm", "role", "reason", "expected_value", "expected_cost", "propensity", "holdout"]
+    names = [
+        "unit",
+        "decision_id",
+        "arm",
+        "role",
+        "reason",
+        "expected_value",
+        "expected_cost",
+        "propensity",
+        "holdout",
+    ]
     read = _rows(url, table, ", ".join(f'"{name}"' for name in names))
     wanted = decisions.to_table().select(names).to_pandas().sort_values("decision_id")
     for position, name in enumerate(names):
@@ -66,12 +77,21 @@ def test_only_changed_decisions_get_a_new_revision_and_time(url: str, request: p
     table = f'odd "name" ?%s {request.node.name}'[:60]
     first, second = decisions_of(0), decisions_of(1)
     export_to_database(first, url, table)
-    before = {row[0]: row[1:] for row in _rows(url, table, "decision_id, arm, role, revision, cast(updated_at as varchar)")}
+    before = {
+        row[0]: row[1:]
+        for row in _rows(url, table, "decision_id, arm, role, revision, cast(updated_at as varchar)")
+    }
     again = export_to_database(first, url, table)
     assert again["predecessor"] == {"new": 0, "changed": 0, "unchanged": 400, "gone": 0}
-    assert {row[0]: row[1:] for row in _rows(url, table, "decision_id, arm, role, revision, cast(updated_at as varchar)")} == before
+    assert {
+        row[0]: row[1:]
+        for row in _rows(url, table, "decision_id, arm, role, revision, cast(updated_at as varchar)")
+    } == before
     note = export_to_database(second, url, table)["predecessor"]
-    after = {row[0]: row[1:] for row in _rows(url, table, "decision_id, arm, role, revision, cast(updated_at as varchar)")}
+    after = {
+        row[0]: row[1:]
+        for row in _rows(url, table, "decision_id, arm, role, revision, cast(updated_at as varchar)")
+    }
     changed = [key for key in before if before[key][:2] != after[key][:2]]
     assert 20 < len(changed) < 380
     assert note == {"new": 0, "changed": len(changed), "unchanged": 400 - len(changed), "gone": 0}
@@ -137,7 +157,14 @@ def test_a_password_is_never_printed_nor_stored(
         ["verify-export", "--to", postgres_url, "--table", "nothing"],
         ["export", str(file), "--to", postgres_url.replace("/postgres", "/nowhere"), "--table", "secret"],
         ["export", str(file), "--to", postgres_url.replace("uplift:", "nobody:"), "--table", "secret"],
-        ["export", str(file), "--to", postgres_url.replace("@127.0.0.1:", "@127.0.0.1:1"), "--table", "secret"],
+        [
+            "export",
+            str(file),
+            "--to",
+            postgres_url.replace("@127.0.0.1:", "@127.0.0.1:1"),
+            "--table",
+            "secret",
+        ],
     ):
         result = CliRunner().invoke(app, arguments)
         said += result.output + str(result.exception)
@@ -172,6 +199,8 @@ def test_a_duckdb_table_is_read_by_anyone(tmp_path: Path) -> None:
     decisions = decisions_of()
     export_to_database(decisions, f"duckdb:///{tmp_path}/shop.duckdb", "coupons")
     with duckdb.connect(str(tmp_path / "shop.duckdb"), read_only=True) as shop:
-        total = shop.sql("select sum(expected_cost), count(*) filter (role = 'treatment') from coupons").fetchall()[0]
+        total = shop.sql(
+            "select sum(expected_cost), count(*) filter (role = 'treatment') from coupons"
+        ).fetchall()[0]
     assert total[0] == pytest.approx(decisions.policy.expected_cost)  # type: ignore[union-attr]
     assert total[1] == (decisions.arm_codes > 0).sum()

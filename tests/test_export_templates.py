@@ -7,6 +7,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pytest
@@ -58,7 +59,9 @@ def test_every_template_writes_the_treated_and_a_suppression_list(
     assert len(held) == frame["holdout"].sum()
     key = template.columns[0].name
     assert list(held[0]) == [key]
-    assert not {row[key] for row in rows} & {row[key] for row in held}  # nobody is both contacted and held out
+    assert not {row[key] for row in rows} & {
+        row[key] for row in held
+    }  # nobody is both contacted and held out
     found = verify_export(path)
     assert found.passed, found.checks
     path.write_text(path.read_text().replace("0", "1", 1) + "\n")
@@ -70,7 +73,9 @@ def test_templates_format_what_their_systems_read(
 ) -> None:
     files = {
         name: _rows(
-            export_decisions(decisions, tmp_path / f"{name}.csv", template=load_template(name), contacts=contacts)
+            export_decisions(
+                decisions, tmp_path / f"{name}.csv", template=load_template(name), contacts=contacts
+            )
         )
         for name in template_names()
     }
@@ -123,7 +128,10 @@ def test_a_mapping_of_ones_own(decisions: Decisions, tmp_path: Path) -> None:
         ("name = 'x'\n[[columns]]\nname = 'a'\nfrom = 'amr'", "did you mean 'arm'"),
         ("name = 'x'\n[[columns]]\nname = 'a'", "either from"),
         ("name = 'x'\n[[columns]]\nname = 'a'\nvalue = 1", "cannot be constant"),
-        ("name = 'x'\n[[columns]]\nname = 'a'\nfrom = 'unit'\n[[columns]]\nname = 'a'\nfrom = 'arm'", "repeat"),
+        (
+            "name = 'x'\n[[columns]]\nname = 'a'\nfrom = 'unit'\n[[columns]]\nname = 'a'\nfrom = 'arm'",
+            "repeat",
+        ),
         ("name = ", "no valid TOML"),
     ],
 )
@@ -254,8 +262,13 @@ def test_a_run_folder_is_exported_with_everything_it_knows(tmp_path: Path) -> No
 
     policy, effects = Policy.load(tmp_path / "policy.json"), Effects.read_parquet(out / "effects.parquet")
     codes = policy.decide_effects(effects)
-    decided = [policy.arms.index(row["arm"]) for row in rows]
-    assert sum(a != b for a, b in zip(codes.tolist(), decided, strict=True)) <= 8
+    decided = np.array([policy.arms.index(row["arm"]) for row in rows])
+    # Trees score many customers alike: those at the price are cut by hash in the plan and left out by the policy.
+    value, cost = policy.amounts(effects)
+    reduced = np.hstack([np.zeros((len(rows), 1)), value - policy.price * cost])
+    differ = np.flatnonzero(codes != decided)
+    assert np.abs(reduced[differ, codes[differ]] - reduced[differ, decided[differ]]).max(initial=0) < 1e-3
+    assert len(differ) < 0.1 * len(rows)
     assert [bool(row["holdout"] == "true") for row in rows] == [
         policy.decide_one([1e9, 1e9], [0.0, 0.0], unit) == 0 for unit in effects.units.to_pylist()
     ]

@@ -230,7 +230,9 @@ def _stream(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("drift", ["steady", "richer", "poorer", "wave"])
 @pytest.mark.parametrize("start", [0.3, 1.0, 3.0])
-def test_a_paced_stream_ends_within_two_per_cent_of_its_budget_and_never_above(drift: str, start: float) -> None:
+def test_a_paced_stream_ends_within_two_per_cent_of_its_budget_and_never_above(
+    drift: str, start: float
+) -> None:
     n = 20_000
     value, cost = _stream(n, 1)
     place = np.linspace(0, 1, n)[:, None]
@@ -253,7 +255,9 @@ def test_a_paced_stream_ends_within_two_per_cent_of_its_budget_and_never_above(d
 def test_pacing_is_worth_having_and_close_to_hindsight() -> None:
     n = 20_000
     value, cost = _stream(n, 1)
-    value *= np.linspace(2, 1, n)[:, None]  # the best units come first: the plan's price is too low at the start
+    value *= np.linspace(2, 1, n)[
+        :, None
+    ]  # the best units come first: the plan's price is too low at the start
     best = allocate_arrays(value, cost, budget=n * 0.4).certificate.expected_value
     policy = allocate_arrays(*_stream(5_000, 2), budget=5_000 * 0.4).policy()
     earned = {}

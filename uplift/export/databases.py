@@ -14,10 +14,11 @@ from typing import Any
 import pyarrow as pa
 
 from uplift.errors import OutputError
-from uplift.export.connections import MARK, Connection, connect
+from uplift.export.connections import MARK, Connection
 from uplift.export.decisions import Decisions, short_hash
 from uplift.export.formats import Style, plain
 from uplift.export.manifest import Tally, describe
+from uplift.export.opening import connect
 from uplift.export.previous import DECIDED
 from uplift.export.verify import Check, Verification, check_rows
 from uplift.io.fingerprint import TableDigest

@@ -363,7 +363,9 @@ def find_control(table: pa.Table, control: str | None) -> tuple[str, ...]:
             )
         control = names[0]
     elif stated and control not in json.loads(stated):
-        raise OutputError(f"there is no arm {control!r} in the plan; {did_you_mean(control, json.loads(stated))}")
+        raise OutputError(
+            f"there is no arm {control!r} in the plan; {did_you_mean(control, json.loads(stated))}"
+        )
     return (control, *(name for name in found if name != control))
 
 
@@ -374,9 +376,10 @@ def short_hash(*parts: Any) -> str:
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    whole = column.combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):
-        whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], whole.type)
+    if column.num_chunks == 1:
+        whole = column.chunk(0)  # combine_chunks would copy
+    else:
+        whole = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
 
 

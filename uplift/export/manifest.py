@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from uplift import columns as column_types
 from uplift.export.decisions import Decisions
@@ -50,15 +49,11 @@ class Tally:
                 self.sums[name] += multiples(amounts, self.decimals[name], up=name == "expected_cost")
 
     def _count(self, block: pa.Table, groups: list[str]) -> None:
-        total, names = np.zeros(len(block), np.int64), []
+        total, names = np.zeros(len(block), np.int32), []
         for name in groups:
-            column = block[name].unify_dictionaries().combine_chunks()
-            if not pa.types.is_dictionary(column.type):
-                column = column.dictionary_encode()
-            if isinstance(column, pa.ChunkedArray):
-                column = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-            names.append([str(entry) for entry in column.dictionary.to_pylist()])
-            total = total * len(names[-1]) + column.indices.to_numpy(zero_copy_only=False)
+            codes, entries = coded(block[name])
+            total = total * np.int32(len(entries)) + codes
+            names.append(entries)
         for code, count in enumerate(np.bincount(total)):
             if count:
                 key = []
@@ -118,9 +113,15 @@ def describe(decisions: Decisions, tally: Tally, **more: Any) -> dict[str, Any]:
     }
 
 
-def unique_share(ids: pa.ChunkedArray) -> int:
-    """How many ids repeat an earlier one."""
-    return len(ids) - int(pc.count_distinct(ids).as_py())
+def coded(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
+    """A column of names as integer codes [row] and the names they stand for."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    column = column.unify_dictionaries()
+    if not column.num_chunks:
+        return np.zeros(0, np.int32), []
+    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in column.chunks])
+    return codes, [str(entry) for entry in column.chunk(0).dictionary.to_pylist()]
 
 
 def _text(moment: dt.datetime | None) -> str | None:

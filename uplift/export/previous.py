@@ -43,7 +43,8 @@ def against_previous(
             f"{target} was exported through the template {manifest['template']!r}, so its decisions cannot be compared; "
             "give an export with all columns."
         )
-    blocks = [block.select(["decision_id", "revision", *DECIDED]) for block in read_rows(target, manifest)]
+    wanted = ["decision_id", "revision", *DECIDED]
+    blocks = [plain(block, Style()).select(wanted) for block in read_rows(target, manifest, wanted)]
     before = pa.concat_tables(
         [block.cast(_schema()) for block in blocks] or [_schema().empty_table()]
     ).combine_chunks()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import pyarrow as pa
 
 from uplift.errors import OutputError, first_line
-from uplift.export.formats import Style, plain, read_blocks
+from uplift.export.formats import read_blocks
 
 TEXT = (
     "decision_id", "campaign", "arm", "arm_label", "role", "reason", "valid_from", "valid_until", "model",
@@ -19,8 +20,10 @@ TEXT = (
 """Columns of the contract that hold text in row formats, beside the unit."""
 
 
-def read_part(target: Path, manifest: dict[str, Any], part: dict[str, Any]) -> Iterator[pa.Table]:
-    """Rows of one part; times and dictionaries as text, the unit as text.
+def read_part(
+    target: Path, manifest: dict[str, Any], part: dict[str, Any], columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """Rows of one part, with the unit as text; `columns` only, where they are given.
 
     Raises
     ------
@@ -33,13 +36,18 @@ def read_part(target: Path, manifest: dict[str, Any], part: dict[str, Any]) -> I
         if manifest.get("template") is not None:
             yield from read_blocks(file, manifest["format"], manifest["columns"])
             return
-        for block in read_blocks(file, manifest["format"], (unit, *TEXT)):
-            rows = plain(block, Style())
+        inside = columns
+        if columns is not None and target.is_dir():
+            inside = [name for name in columns if name != "arm"]
+        for rows in read_blocks(file, manifest["format"], (unit, *TEXT), inside):
             if target.is_dir():
                 name = unquote(Path(part["file"]).parts[0].removeprefix("arm="))
-                rows = rows.append_column("arm", pa.array([name] * len(rows), pa.string()))
-            at = rows.column_names.index(unit)
-            yield rows.set_column(at, unit, rows[unit].cast(pa.large_string()))
+                codes = pa.array(np.zeros(len(rows), np.int8))
+                rows = rows.append_column("arm", pa.DictionaryArray.from_arrays(codes, [name]))
+            if unit in rows.column_names:
+                at = rows.column_names.index(unit)
+                rows = rows.set_column(at, unit, rows[unit].cast(pa.large_string()))
+            yield rows
     except (OSError, pa.ArrowException, ValueError, KeyError) as error:
         raise OutputError(
             f"{file} cannot be read back ({first_line(error)}); export the allocation again."
@@ -52,8 +60,10 @@ def read_part(target: Path, manifest: dict[str, Any], part: dict[str, Any]) -> I
         ) from error
 
 
-def read_rows(target: Path, manifest: dict[str, Any]) -> Iterator[pa.Table]:
+def read_rows(
+    target: Path, manifest: dict[str, Any], columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
     """Rows of all parts that hold decisions."""
     for part in manifest["parts"]:
         if part["content"] == "decisions":
-            yield from read_part(target, manifest, part)
+            yield from read_part(target, manifest, part, columns)

@@ -123,7 +123,16 @@ def from_file(
     table = read_table(file)
     check_table(table, str(file))
     if file.name.lower().endswith(CSV_SUFFIXES):
-        names = (table.column_names[0], "arm", "decision_id", "reason", "campaign", "model", "model_hash", "run_id")
+        names = (
+            table.column_names[0],
+            "arm",
+            "decision_id",
+            "reason",
+            "campaign",
+            "model",
+            "model_hash",
+            "run_id",
+        )
         table = read_table(file, text=[name for name in names if name in table.column_names])
     summary: dict[str, Any] = {}
     beside = file.with_name(file.name + ".json")
@@ -152,7 +161,9 @@ def from_table(table: pa.Table, *, control: str | None = None, **options: Any) -
         known = find_control(table, effects.control)
         unknown = [arm for arm in known if arm not in effects.arms]
         if unknown:
-            raise OutputError(f"the plan has an arm {unknown[0]!r}, the effects have {', '.join(effects.arms)}.")
+            raise OutputError(
+                f"the plan has an arm {unknown[0]!r}, the effects have {', '.join(effects.arms)}."
+            )
         units = table[table.column_names[0]].combine_chunks()
         options["effects"] = effects.for_units(units)
         first = Decisions(table=table, arms=tuple(effects.arms), **options)

@@ -8,7 +8,6 @@ the plan's own units it differs from the plan in those units only, and never spe
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -20,15 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from uplift.arms import SEND, VALUE_STAGE, CostRule
-from uplift.errors import AllocationError, UpliftError
+from uplift.errors import AllocationError
 from uplift.hashing import Coin, unit_uniform
+from uplift.policy.files import arguments, read, to_dict
 from uplift.policy.prices import Charges, Price, charges
 
 if TYPE_CHECKING:
     from uplift.effects import Effects
 
-SCHEMA_VERSION = 1
-_KIND = "uplift-policy"
 _BLOCK = 1 << 16
 _TOUCH = 1 - 1e-9
 """A return equal to `min_roi` counts as reached, as in the solver."""
@@ -311,30 +309,7 @@ class Policy:
 
     def to_dict(self) -> dict[str, Any]:
         """Content of the policy file (plain JSON types)."""
-        costs = None
-        if self.costs is not None:
-            costs = {
-                arm: {"on": r.on, "amount": r.amount, "share": r.share}
-                for arm, r in self.costs.items()
-                if arm in self.arms[1:]
-            }
-        return {
-            "kind": _KIND,
-            "schema_version": SCHEMA_VERSION,
-            "campaign": self.campaign,
-            "model": {"name": self.model, "fingerprint": self.model_fingerprint},
-            "arms": list(self.arms),
-            "labels": dict(self.labels),
-            "stage": self.stage,
-            "margin": self.margin,
-            "costs": costs,
-            "prices": [price.to_dict() for price in self.prices],
-            "min_roi": self.min_roi,
-            "allow_harm": self.allow_harm,
-            "eligibility_given": self.eligibility_given,
-            "holdout": {"share": self.holdout_share, "salt": self.salt},
-            "plan": {"budget": self.budget, "expected_cost": self.expected_cost, "n_units": self.n_units},
-        }
+        return to_dict(self)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], *, source: str = "the policy") -> Policy:
@@ -343,41 +318,9 @@ class Policy:
         Raises
         ------
         AllocationError
-            Another kind of file, a newer schema, or keys that are missing or unknown.
+            Another kind of file, a newer schema, or keys that are missing.
         """
-        if content.get("kind") != _KIND:
-            raise AllocationError(
-                f"{source} is no policy file: make one with 'uplift policy RUN --out policy.json'."
-            )
-        if content.get("schema_version") != SCHEMA_VERSION:
-            raise AllocationError(
-                f"{source} has schema version {content.get('schema_version')!r}, this uplift reads {SCHEMA_VERSION}: "
-                "make the policy again."
-            )
-        try:
-            plan, holdout, model = content["plan"], content["holdout"], content["model"]
-            costs = content["costs"]
-            return cls(
-                arms=tuple(content["arms"]),
-                prices=tuple(Price(**price) for price in content["prices"]),
-                stage=content["stage"],
-                margin=content["margin"],
-                costs=None if costs is None else {arm: CostRule(**rule) for arm, rule in costs.items()},
-                holdout_share=holdout["share"],
-                salt=holdout["salt"],
-                min_roi=content["min_roi"],
-                allow_harm=content["allow_harm"],
-                eligibility_given=content["eligibility_given"],
-                campaign=content["campaign"],
-                model=model["name"],
-                model_fingerprint=model["fingerprint"],
-                labels=content["labels"],
-                budget=plan["budget"],
-                expected_cost=plan["expected_cost"],
-                n_units=plan["n_units"],
-            )
-        except (KeyError, TypeError) as error:
-            raise AllocationError(f"{source} is damaged ({error}): make the policy again.") from error
+        return cls(**arguments(content, source))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the policy as JSON, atomically."""
@@ -394,15 +337,7 @@ class Policy:
         UpliftError
             There is none, or it is damaged.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise UpliftError(f"{path} cannot be read as a policy ({error}).") from error
-        if not isinstance(content, dict):
-            raise AllocationError(
-                f"{path} is no policy file: make one with 'uplift policy RUN --out policy.json'."
-            )
-        return cls.from_dict(content, source=str(path))
+        return cls.from_dict(read(path), source=str(path))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Policy):
