@@ -128,11 +128,11 @@ def test_rows_say_who_gets_what_and_why(decisions: Decisions) -> None:
 def test_reasons_of_a_plan_are_kept_and_make_the_role() -> None:
     table = pa.table({
         "unit": [1, 2, 3], "arm": ["none", "none", "a"], "expected_value": [0.0, 0.0, 2.0],
-        "expected_cost": [0.0, 0.0, 1.0], "holdout": [False] * 3, "reason": ["no_consent", "store closed", "repaired"],
+        "expected_cost": [0.0, 0.0, 1.0], "holdout": [False] * 3, "reason": ["not eligible", "store closed", "repaired"],
     })  # fmt: skip
     frame = from_table(table, control="none").to_table().to_pandas()
     assert frame["role"].tolist() == ["not_eligible", "control", "treatment"]
-    assert frame["reason"].tolist() == ["no_consent", "store closed", "repaired"]
+    assert frame["reason"].tolist() == ["not_eligible", "store_closed", "repaired"]
 
 
 def test_propensities_are_the_chances_of_the_draw() -> None:

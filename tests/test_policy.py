@@ -17,7 +17,7 @@ from uplift import CostRule, Effects, allocate, allocate_arrays
 from uplift.allocation import Allocation
 from uplift.errors import AllocationError
 from uplift.hashing import Coin, unit_uniform
-from uplift.policy import Pacer, Policy, Price
+from uplift.policy import Pacer, Policy, Price, budget_price
 
 COSTS = {
     "five": CostRule(on="conversion", amount=5.0),
@@ -177,6 +177,12 @@ def test_scores_of_one_unit_become_the_plans_value_and_cost() -> None:
         assert one_value == value[row].tolist()
         assert one_cost == cost[row].tolist()
         assert policy.amounts_one(mu)[0] == pytest.approx(one_value, abs=1e-6)
+
+
+def test_a_plan_with_other_prices_makes_no_policy_that_would_break_them() -> None:
+    assert budget_price({"budget": 1.5, "stock of ten": 0.0}).price == 1.5
+    with pytest.raises(AllocationError, match="a price for 'stock of ten'"):
+        budget_price({"budget": 1.5, "stock of ten": 0.2})
 
 
 def test_what_a_policy_needs_is_asked_for() -> None:

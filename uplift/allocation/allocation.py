@@ -178,13 +178,18 @@ class Allocation:
         ----------
         labels : dict, optional
             Display name per arm.
+
+        Raises
+        ------
+        AllocationError
+            Limits beside the budget have prices.
         """
-        from uplift.policy import Policy, Price
+        from uplift.policy import Policy, budget_price
 
         c, recipe = self.certificate, self.recipe
         return Policy(
             arms=self.arms,
-            prices=(Price(kind="budget", price=c.dual_prices["budget"]),),
+            prices=(budget_price(c.dual_prices),),
             stage=recipe.stage,
             margin=recipe.margin,
             costs=recipe.costs,

@@ -170,9 +170,8 @@ class Decisions:
             column = self.table["reason"].combine_chunks().cast(pa.string()).dictionary_encode()
             if isinstance(column, pa.ChunkedArray):
                 column = column.combine_chunks()
-            return column.indices.to_numpy(zero_copy_only=False).astype(np.uint8), tuple(
-                column.dictionary.to_pylist()
-            )
+            words = [str(name).replace(" ", "_") for name in column.dictionary.to_pylist()]
+            return column.indices.to_numpy(zero_copy_only=False).astype(np.uint8), tuple(words)
         names = ("selected", "holdout", "negative_uplift", "below_price", "control")
         promising = self._promising()
         if promising is None:

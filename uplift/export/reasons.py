@@ -20,7 +20,8 @@ REASONS = {
     "repaired": "was moved to meet a limit exactly",
     "control": "is in control; the plan does not say why",
 }
-"""Every reason code with its meaning. A plan may bring codes of its own: they are exported as they are."""
+"""Every reason code with its meaning. A plan may bring codes of its own: they are exported as they are, with
+underscores for blanks."""
 
 NOT_ELIGIBLE_REASONS = frozenset({"not_eligible", "do_not_disturb", "no_consent"})
 """Reasons that make the role ``not_eligible``."""

@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from uplift import run_folder as names
 from uplift.effects import Effects
-from uplift.errors import OutputError, UpliftError
+from uplift.errors import AllocationError, OutputError, UpliftError
 from uplift.export.decisions import Decisions, check_table, find_control, short_hash
 from uplift.io.tables import CSV_SUFFIXES, read_table
-from uplift.policy import Policy, Price
+from uplift.policy import Policy, Price, budget_price
 from uplift.run_folder import RunFolder, arms_from_json
 
 if TYPE_CHECKING:
@@ -60,15 +60,25 @@ def from_allocation(
             c.expected_value,
             c.expected_cost,
         )
+    try:
+        policy = plan.policy()
+    except (
+        AllocationError
+    ):  # more limits than a policy knows: what held-out units would have got stays unknown
+        policy, kept = None, None
+        options.setdefault("known_share", plan.recipe.holdout_share)
+    table, reasons = plan.to_table(), getattr(plan, "reasons", None)
+    if reasons is not None and "reason" not in table.column_names:
+        table = table.append_column("reason", reasons)
     return Decisions(
-        table=plan.to_table(),
+        table=table,
         arms=plan.arms,
         labels=labels or {},
         campaign=plan.campaign,
         model=plan.model,
         model_hash=plan.model_fingerprint,
         run_id=run_id,
-        policy=plan.policy(),
+        policy=policy,
         effects=effects,
         plan_value=kept,
         constraints=c.constraints,
@@ -91,7 +101,11 @@ def from_run(folder: str | os.PathLike[str], **options: Any) -> Decisions:
             f"the run {run.path} made no allocation; add [decide] to its campaign file and run it again."
         )
     described, summary = run.read_json(names.RUN), run.read_json(names.ALLOCATION_JSON)
-    policy = policy_of_run(run)
+    try:
+        policy = policy_of_run(run)
+    except AllocationError:
+        # More limits than the policy knows: it says arms, labels and the share held out, and decides nothing.
+        policy = replace(_policy(run, Price(kind="budget", price=0.0)), eligibility_given=True)
     effects = Effects.read_parquet(run.path / names.EFFECTS)
     table = read_table(run.path / names.ALLOCATION_PARQUET)
     options.setdefault("run_id", run_id_of(described))
@@ -197,8 +211,20 @@ def policy_of_run(run: RunFolder) -> Policy:
     Raises
     ------
     UpliftError
-        The run made no allocation.
+        The run made no allocation, or its plan has limits beside the budget.
     """
+    if run.read_json(names.RUN)["config"]["decide"] is None:
+        return _policy(run, Price(kind="budget", price=0.0))
+    summary, decide = run.read_json(names.ALLOCATION_JSON), run.read_json(names.RUN)["config"]["decide"]
+    for key in ("constraint", "constraints", "caution", "exactly_one"):
+        if decide.get(key):
+            raise AllocationError(
+                f"[decide] {key} of the run goes beyond what a policy file holds: a budget, costs and a holdout."
+            )
+    return _policy(run, budget_price(summary["dual_prices"]))
+
+
+def _policy(run: RunFolder, price: Price) -> Policy:
     described = run.read_json(names.RUN)
     decide = described["config"]["decide"]
     if decide is None:
@@ -209,7 +235,7 @@ def policy_of_run(run: RunFolder) -> Policy:
     arms = arms_from_json(described["campaign"]["arms"])
     return Policy(
         arms=tuple(arm.name for arm in arms),
-        prices=(Price(kind="budget", price=summary["dual_prices"]["budget"]),),
+        prices=(price,),
         stage=described["decide_stage"],
         margin=1.0 if decide["margin"] is None else float(decide["margin"]),
         costs={arm.name: arm.cost for arm in arms[1:] if arm.cost is not None},

@@ -266,7 +266,8 @@ def _limits(manifest: dict[str, Any], tally: Tally) -> list[Check]:
 
 def _limit(limit: dict[str, Any], arms: dict[str, int], control: str) -> Check:
     name, kind, most = str(limit.get("name")), limit.get("kind"), limit.get("limit")
-    if limit.get("segment") is not None or kind not in ("stock", "cap", "min_reach") or most is None:
+    told = "arm" in limit and "segment" in limit  # else the limit may count anything
+    if not told or limit["segment"] is not None or kind not in ("stock", "cap", "min_reach") or most is None:
         return Check(name, "skip", "rows do not say what counts towards it")
     arm = limit.get("arm")
     use = arms.get(arm, 0) if arm is not None else sum(n for key, n in arms.items() if key != control)

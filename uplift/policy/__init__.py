@@ -9,6 +9,6 @@ from __future__ import annotations
 
 from uplift.policy.pacing import Pacer
 from uplift.policy.policy import Policy
-from uplift.policy.prices import Price
+from uplift.policy.prices import Price, budget_price
 
-__all__ = ["Pacer", "Policy", "Price"]
+__all__ = ["Pacer", "Policy", "Price", "budget_price"]

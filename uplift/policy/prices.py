@@ -13,6 +13,7 @@ segment and arm j.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -75,6 +76,23 @@ class Price:
     def to_dict(self) -> dict[str, Any]:
         """Plain form; keys without a value are left out."""
         return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+def budget_price(dual_prices: Mapping[str, float]) -> Price:
+    """The price of a plan whose only binding limit is the budget.
+
+    Raises
+    ------
+    AllocationError
+        Another limit has a price: deciding by the budget's alone would break that limit.
+    """
+    others = [name for name, price in dual_prices.items() if name != "budget" and price > 0]
+    if others:
+        raise AllocationError(
+            f"The plan has a price for {others[0]!r} ({len(others)} limits beside the budget bind): give a Policy all its "
+            "prices by hand (prices=...), or plan with the budget alone."
+        )
+    return Price(kind="budget", price=dual_prices["budget"])
 
 
 @dataclass(frozen=True)
