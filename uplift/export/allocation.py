@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -128,7 +129,7 @@ def export_decisions(
         file = folder / target.name
         written = [0]
         if template is None:
-            write_blocks(_counted(decisions.blocks(), tally), decisions.schema, file, kind, style)
+            write_blocks(_ahead(_counted(decisions.blocks(), tally)), decisions.schema, file, kind, style)
             parts = [_part(file, target.name, len(decisions), "decisions")]
             columns = decisions.schema.names
         else:
@@ -188,7 +189,7 @@ def _write_parts(
         writers: dict[int, Any] = {}
         names = [f"arm={quote(arm, safe='')}/part-0.parquet" for arm in decisions.arms]
         try:
-            for block in _counted(decisions.blocks(), tally):
+            for block in _ahead(_counted(decisions.blocks(), tally)):
                 codes = (
                     block["arm"].chunk(0).indices.to_numpy(zero_copy_only=False)
                     if len(block)
@@ -253,6 +254,16 @@ def _counted(blocks: Iterable[pa.Table], tally: Tally) -> Iterator[pa.Table]:
     for block in blocks:
         tally.add(block)
         yield block
+
+
+def _ahead(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The blocks, the next one made while the one before is written: compression leaves a core free."""
+    waiting = iter(blocks)
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, waiting, None)
+        while (block := following.result()) is not None:
+            following = pool.submit(next, waiting, None)
+            yield block
 
 
 def _rows(blocks: Iterable[pa.Table], count: list[int]) -> Iterator[pa.Table]:
