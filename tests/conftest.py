@@ -83,3 +83,12 @@ ROLES = {
 def toy() -> Campaign:
     """The toy campaign with two coupons."""
     return Campaign.from_frame(toy_frame(), **ROLES)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server of the tests' own; skips where none is installed."""
+    from postgres_server import postgres
+
+    with postgres() as url:
+        yield url

@@ -29,6 +29,7 @@ _PUBLIC = {
     "ECUP": "uplift.models.ecup",
     "Effects": "uplift.effects",
     "Evaluation": "uplift.metrics",
+    "Policy": "uplift.policy",
     "UpliftError": "uplift.errors",
     "allocate": "uplift.allocation",
     "allocate_arrays": "uplift.allocation",
@@ -59,6 +60,7 @@ __all__ = [
     "ECUP",
     "Effects",
     "Evaluation",
+    "Policy",
     "UpliftError",
     "allocate",
     "allocate_arrays",
@@ -94,6 +96,7 @@ if TYPE_CHECKING:
     from uplift.models.ecup import ECUP
     from uplift.models.registry import list_models, load_model, make_model
     from uplift.pipeline import run
+    from uplift.policy import Policy
     from uplift.reporting import report
     from uplift.simulation import simulate
     from uplift.tuning import tune

@@ -40,6 +40,11 @@ def as_text(ids: Any) -> pa.Array:
     return array if pa.types.is_large_string(array.type) else array.cast(pa.large_string())
 
 
+def start_state(salt: str) -> int:
+    """Where the hash of every id starts: the FNV offset and a key derived from the salt (BLAKE2b)."""
+    return int(_FNV_OFFSET) ^ int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=8).digest(), "little")
+
+
 def _splitmix64(x: np.ndarray) -> np.ndarray:
     """Finaliser of splitmix64 (Steele, Lea, Flood 2014): spreads every input bit over all output bits."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -76,8 +81,7 @@ def unit_hash(ids: Any, salt: str = "") -> np.ndarray:
         np.frombuffer(buffers[1], np.int64)[text.offset : text.offset + n + 1] if n else np.zeros(1, np.int64)
     )
     data = np.frombuffer(buffers[2], np.uint8) if n and buffers[2] is not None else np.zeros(0, np.uint8)
-    key = np.uint64(int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=8).digest(), "little"))
-    state = np.full(n, _FNV_OFFSET ^ key, np.uint64)
+    state = np.full(n, start_state(salt), np.uint64)
     starts, lengths = offsets[:-1], np.diff(offsets)
     # One sweep per byte position: ids are short, so a dozen vectorised passes replace a loop over rows.
     with np.errstate(over="ignore"):
@@ -98,3 +102,35 @@ def unit_uniform(ids: Any, salt: str = "") -> np.ndarray:
     ndarray of float64 [unit]
     """
     return (unit_hash(ids, salt) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+class Coin:
+    """:func:`unit_uniform` for one id at a time, in about a microsecond: no arrays, the key derived once.
+
+    Parameters
+    ----------
+    salt : str
+
+    Examples
+    --------
+    >>> Coin("a")("customer 7") == float(unit_uniform(["customer 7"], "a")[0])
+    True
+    >>> Coin("a")(7) == float(unit_uniform([7], "a")[0])
+    True
+    """
+
+    def __init__(self, salt: str = "") -> None:
+        self._start = start_state(salt)
+
+    def __call__(self, unit: float | str) -> float:
+        """Uniform number in [0, 1) of one id."""
+        if isinstance(unit, float) and unit.is_integer():
+            unit = int(unit)
+        data = str(unit).encode()
+        state, prime, mask = self._start, 0x100000001B3, 0xFFFFFFFFFFFFFFFF
+        for byte in data:
+            state = ((state ^ byte) * prime) & mask
+        state ^= len(data)
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & mask
+        return ((state ^ (state >> 31)) >> 11) * 2.0**-53

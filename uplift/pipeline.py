@@ -359,7 +359,7 @@ def _one_row_per_unit(scored: Campaign, notes: list[str]) -> Campaign:
 def _allocate(work: _Work, decide: DecideSection, scored: Campaign, effects: Effects, chosen: str) -> Any:
     from uplift.allocation import allocate
     from uplift.allocation.constraints import scaled_constraints
-    from uplift.export import export_table
+    from uplift.export import write_table
     from uplift.metrics import policy_value
 
     options: dict[str, Any] = {
@@ -392,8 +392,8 @@ def _allocate(work: _Work, decide: DecideSection, scored: Campaign, effects: Eff
     )
     plan = plan.with_policy_value({**value.scaled(scale).to_dict(), "population": population, "scale": scale})
     table = plan.to_table()
-    export_table(table, work.folder / names.ALLOCATION_PARQUET, manifest=False)
-    export_table(table, work.folder / names.ALLOCATION_CSV, manifest=False)
+    write_table(table, work.folder / names.ALLOCATION_PARQUET)
+    write_table(table, work.folder / names.ALLOCATION_CSV)
     write_json(work.folder / names.ALLOCATION_JSON, plan.summary())
     return plan
 

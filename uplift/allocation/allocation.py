@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from uplift.allocation.holdout import decision_ids
 from uplift.allocation.limits import Limit, limits
 from uplift.allocation.problem import Problem
 from uplift.allocation.reasons import REASONS, reasons
+from uplift.allocation.recipe import Recipe
 from uplift.allocation.solve import Solution
 from uplift.allocation.threads import threads_for
 from uplift.errors import AllocationError
@@ -25,6 +27,8 @@ from uplift.errors import AllocationError
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+
+    from uplift.policy import Policy
 
 COLUMNS = ("arm", "expected_value", "expected_cost", "holdout", "decision_id", "campaign", "model")
 """Columns of the allocation table after the unit's own."""
@@ -54,6 +58,8 @@ class Allocation:
         Where the effects came from.
     policy_value : dict or None
         What the decision rule is worth on randomised data; see :meth:`with_policy_value`.
+    recipe : Recipe
+        What values, costs and holdout were made with.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class Allocation:
         model: str,
         model_fingerprint: str,
         policy_value: dict[str, Any] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         if unit_column in COLUMNS:
             raise AllocationError(
@@ -83,6 +90,7 @@ class Allocation:
         self.model = model
         self.model_fingerprint = model_fingerprint
         self.policy_value = policy_value
+        self.recipe = recipe or Recipe()
         scales = problem.value_unit.scale, problem.cost_unit.scale
         self.expected_value: np.ndarray
         self.expected_cost: np.ndarray
@@ -137,8 +145,8 @@ class Allocation:
 
     @cached_property
     def decision_ids(self) -> pa.Array:
-        """One id per (campaign, model, unit), the same in every run: 32 hexadecimal digits each."""
-        return decision_ids(self.units, campaign=self.campaign, model=self.model_fingerprint)
+        """One id per (campaign, unit), the same in every run: 32 hexadecimal digits each."""
+        return decision_ids(self.units, campaign=self.campaign)
 
     def with_policy_value(self, policy_value: dict[str, Any] | None) -> Allocation:
         """The same allocation with an estimate of its worth on randomised data (JSON-able)."""
@@ -193,8 +201,50 @@ class Allocation:
 
         return allocation_html(self)
 
+    def policy(self, *, labels: dict[str, str] | None = None) -> Policy:
+        """The plan's prices and rules as a small file that decides units one at a time.
+
+        Parameters
+        ----------
+        labels : dict, optional
+            Display name per arm.
+
+        Raises
+        ------
+        AllocationError
+            Limits beside the budget have prices, or the plan was made with `caution` or `exactly_one`, which a policy
+            does not know.
+        """
+        from uplift.policy import Policy, budget_price
+
+        c, recipe = self.certificate, self.recipe
+        for given, option in ((recipe.caution > 0, "caution"), (recipe.exactly_one, "exactly_one")):
+            if given:
+                raise AllocationError(
+                    f"The plan was made with {option}, which a policy of prices cannot repeat: allocate without it."
+                )
+        return Policy(
+            arms=self.arms,
+            prices=(budget_price(c.dual_prices),),
+            stage=recipe.stage,
+            margin=recipe.margin,
+            costs=recipe.costs,
+            holdout_share=recipe.holdout_share,
+            salt=recipe.salt,
+            min_roi=recipe.min_roi,
+            allow_harm=recipe.allow_harm,
+            eligibility_given=recipe.eligibility_given,
+            campaign=self.campaign,
+            model=self.model,
+            model_fingerprint=self.model_fingerprint,
+            labels=labels or {},
+            budget=c.budget if math.isfinite(c.budget) else None,
+            expected_cost=c.expected_cost,
+            n_units=c.n_units,
+        )
+
     def export(self, path: str | Path, **options: Any) -> Path:
-        """Write the table to a file with a manifest; keywords as in :func:`uplift.export.export_table`."""
+        """Write the decisions with a manifest; keywords as in :func:`uplift.export.export_allocation`."""
         from uplift.export import export_allocation
 
         return export_allocation(self, path, **options)
@@ -225,7 +275,8 @@ def plan_table(
         "campaign": _constant(campaign, n),
         "model": _constant(model, n),
     }
-    return pa.table(columns)
+    # Text formats and dictionaries lose the order of the arms; exports need to know which one is the control.
+    return pa.table(columns, metadata={"uplift.arms": json.dumps(arms)})
 
 
 def summary_of(certificate: Certificate, policy_value: dict[str, Any] | None) -> dict[str, Any]:

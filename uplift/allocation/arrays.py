@@ -13,6 +13,7 @@ from uplift.allocation.conditions import evaluate
 from uplift.allocation.constraints import Constraint, DoNotDisturb, Eligible, Rule, as_rules
 from uplift.allocation.holdout import check_unique
 from uplift.allocation.problem import Problem, make_problem
+from uplift.allocation.recipe import Recipe
 from uplift.allocation.rows import make_rows
 from uplift.allocation.solve import Solution, solve
 from uplift.allocation.solve_rows import solve_rows
@@ -94,7 +95,7 @@ def allocate_arrays(
     campaign, model : str
         Written to tables.
     model_fingerprint : str, optional
-        Text that goes into decision ids; default `model`.
+        Text that identifies the fitted model in exports; default `model`.
 
     Returns
     -------
@@ -166,6 +167,14 @@ def allocate_arrays(
         campaign=campaign,
         model=model,
         model_fingerprint=model if model_fingerprint is None else model_fingerprint,
+        recipe=Recipe(
+            holdout_share=0.0 if closed is None else None,
+            salt=salt,
+            min_roi=problem.min_roi,
+            allow_harm=problem.allow_harm,
+            eligibility_given=bool(problem.open_arm.size),
+            exactly_one=exactly_one,
+        ),
     )
 
 

@@ -163,7 +163,7 @@ def _write(source: MenuSource, terms: Terms, solved: StreamSolution, path: Path)
                 units=block.units, unit_column=source.unit_column, arm_codes=arms, arms=source.arms,
                 expected_value=value, expected_cost=cost, holdout=held, campaign=source.campaign,
                 model=source.model,
-                decision_id=decision_ids(block.units, campaign=source.campaign, model=source.model_fingerprint),
+                decision_id=decision_ids(block.units, campaign=source.campaign),
             )  # fmt: skip
             if writer is None:
                 writer = pq.ParquetWriter(

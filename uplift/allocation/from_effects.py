@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +79,7 @@ def allocate(
     exactly_one, method, time_limit
         See :func:`uplift.allocation.allocate_arrays`.
     model_fingerprint : str, optional
-        Text that identifies the fitted model in decision ids; default the effects' fingerprint, else the model's
-        name.
+        Text that identifies the fitted model in exports; default the effects' fingerprint, else the model's name.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def allocate(
     name = effects.campaign if campaign_name is None else campaign_name
     salt = f"{name}:{int(seed)}"
     held_out = draw_holdout(effects.units, holdout, salt=salt)
-    return allocate_arrays(
+    plan = allocate_arrays(
         value,
         cost,
         budget=budget,
@@ -135,6 +135,15 @@ def allocate(
         model=effects.model,
         model_fingerprint=model_fingerprint or effects.fingerprint or None,
     )
+    plan.recipe = replace(
+        plan.recipe,
+        stage=target,
+        margin=factor,
+        costs={arm: costs[arm] for arm in arms},
+        holdout_share=float(holdout),
+        caution=float(caution),
+    )
+    return plan
 
 
 def expected_cost(effects: Effects, arm: str, rule: CostRule) -> np.ndarray | float:

@@ -10,6 +10,7 @@ from uplift.cli import (
     bench_commands,
     data_commands,
     decision_commands,
+    export_commands,
     list_command,
     model_commands,
     run_commands,
@@ -37,6 +38,7 @@ for room in (
     list_command,
     decision_commands,
     value_command,
+    export_commands,
     data_commands,
     bench_commands,
 ):

@@ -1,4 +1,4 @@
-"""``uplift allocate``, ``uplift report`` and ``uplift export``."""
+"""``uplift allocate`` and ``uplift report``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this room."""
     app.command("allocate")(allocate)
     app.command("report")(report)
-    app.command("export")(export)
 
 
 def allocate(
@@ -96,6 +95,7 @@ def allocate(
     from uplift.campaign_file import CampaignFile
     from uplift.effects import Effects
     from uplift.errors import UpliftError
+    from uplift.export import write_table
     from uplift.io.atomic import write_json
     from uplift.run_folder import EFFECTS
 
@@ -140,7 +140,7 @@ def allocate(
             seed=seed if seed is not None else config.split.seed if config is not None else 0,
             **options,
         )
-        plan_file = plan.export(out, overwrite=overwrite)
+        plan_file = write_table(plan.to_table(), out, overwrite=overwrite)
         write_json(out.with_name(out.name + ".json"), plan.summary())
     c = plan.certificate
     say(
@@ -184,64 +184,6 @@ def report(
         progress.start("draw the report")
         written = report_run(run, out)
     say(f"report: {written}")
-
-
-def export(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN|ALLOCATION", help="A run folder or an allocation.parquet.", show_default=False
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", "-o", help="File to write: .csv, .parquet, .jsonl or .duckdb.", show_default=False
-        ),
-    ],
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            "-f",
-            help="parquet, csv, jsonl or duckdb; default: by the ending.",
-            show_default=False,
-        ),
-    ] = None,
-    spreadsheet_safe: Annotated[
-        bool,
-        typer.Option(
-            "--spreadsheet-safe", help="CSV: disarm text that a spreadsheet would run as a formula."
-        ),
-    ] = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Export an allocation for a CRM, with a manifest (rows, sums, SHA-256) beside it.
-
-    Example: [bold]uplift export reports/spring --out crm.csv[/bold]
-    """
-    from uplift.errors import UpliftError
-    from uplift.export import export_table
-    from uplift.io.tables import read_table
-    from uplift.run_folder import ALLOCATION_PARQUET, RunFolder
-
-    file = RunFolder.open(source).path / ALLOCATION_PARQUET if source.is_dir() else source
-    if source.is_dir() and not file.exists():
-        raise UpliftError(
-            f"the run {source} made no allocation; add [decide] to its campaign file and run it again."
-        )
-    table = read_table(file)
-    missing = [
-        name
-        for name in ("arm", "expected_value", "expected_cost", "holdout", "decision_id")
-        if name not in table.column_names
-    ]
-    if missing:
-        raise UpliftError(
-            f"{file} is no allocation (no column {missing[0]!r}); give the file that 'uplift allocate' or 'uplift run' wrote."
-        )
-    written = export_table(table, out, format=format, spreadsheet_safe=spreadsheet_safe, overwrite=overwrite)
-    say(f"{table.num_rows:,} decisions: {written}")
 
 
 def _columns(effects: Any, config: Any, file: Path | None, names: list[str]) -> Any:

@@ -1,85 +1,168 @@
-"""Write an allocation as Parquet, CSV, JSON Lines or a DuckDB table; atomically, with a manifest beside it.
+"""Export an allocation to files: one file of any format, or a folder of Parquet parts by arm, with a manifest.
 
-One row per unit that was decided on, control and holdout included: without them nobody can measure the
-campaign afterwards.
+One row per unit that was decided on, control and holdout included: without them nobody can measure the campaign
+afterwards.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from uplift.errors import OutputError, did_you_mean
-from uplift.io.atomic import atomic_path, write_json
+from uplift.errors import OutputError
+from uplift.export.decisions import Decisions
+from uplift.export.formats import Style, format_of, parquet_options, write_blocks
+from uplift.export.manifest import Tally, describe
+from uplift.export.previous import against_previous
+from uplift.export.publish import manifest_path, publish_files, publish_folder, read_manifest
+from uplift.export.sources import from_allocation
+from uplift.export.templates import Template, mapped, suppression_path
+from uplift.io.atomic import atomic_path
 from uplift.io.fingerprint import file_sha256
-from uplift.io.tables import sql_path
-from uplift.versions import versions
 
-FORMATS = ("parquet", "csv", "jsonl", "duckdb")
-_SUFFIXES = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".csv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".duckdb": "duckdb",
-}
-TABLE = "allocation"
-_FORMULA = r"^[=+\-@\t\r]"
+if TYPE_CHECKING:
+    from uplift.allocation import Allocation
 
 
 def export_allocation(
-    allocation: Any,
+    plan: Allocation,
     path: str | os.PathLike[str],
     *,
-    format: str | None = None,
-    manifest: bool = True,
-    spreadsheet_safe: bool = False,
-    overwrite: bool = False,
+    effects: Any = None,
+    labels: dict[str, str] | None = None,
+    run_id: str | None = None,
+    valid_from: Any = None,
+    valid_until: Any = None,
+    **options: Any,
 ) -> Path:
-    """Write an :class:`uplift.Allocation`; see :func:`export_table`."""
-    return export_table(
-        allocation.to_table(),
-        path,
-        format=format,
-        manifest=manifest,
-        spreadsheet_safe=spreadsheet_safe,
-        overwrite=overwrite,
-    )
-
-
-def export_table(
-    table: pa.Table,
-    path: str | os.PathLike[str],
-    *,
-    format: str | None = None,
-    manifest: bool = True,
-    spreadsheet_safe: bool = False,
-    overwrite: bool = False,
-) -> Path:
-    """Write an allocation table.
+    """Write the decisions of a plan in memory.
 
     Parameters
     ----------
-    table : pyarrow.Table
-        As given by ``Allocation.to_table()`` or read from ``allocation.parquet``.
+    plan : Allocation
     path : path
-        The file; its ending says the format unless `format` does.
+    effects : Effects, optional
+        What the plan was made from: adds ``uplift__STAGE`` columns.
+    labels, run_id, valid_from, valid_until
+        See :class:`uplift.export.Decisions`.
+    **options
+        Keywords of :func:`export_decisions`.
+    """
+    decisions = from_allocation(
+        plan, effects=effects, labels=labels, run_id=run_id, valid_from=valid_from, valid_until=valid_until
+    )
+    return export_decisions(decisions, path, **options)
+
+
+def export_decisions(
+    decisions: Decisions,
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    by_arm: bool = False,
+    template: Template | None = None,
+    contacts: pa.Table | None = None,
+    previous: str | os.PathLike[str] | None = None,
+    spreadsheet_safe: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Write decisions and their manifest; whole or not at all, also when the process is killed.
+
+    Parameters
+    ----------
+    decisions : Decisions
+    path : path
+        A file, whose ending says the format unless `format` does; with `by_arm` a folder.
     format : {"parquet", "csv", "jsonl", "duckdb"}, optional
         ``duckdb`` makes a database file with one table, ``allocation``.
-    manifest : bool
-        Write ``PATH.manifest.json``: rows, sums, counts per arm and SHA-256 of the file.
+    by_arm : bool
+        A folder of Parquet parts, ``arm=NAME/part-0.parquet``, that every Parquet reader understands (Hive
+        partitioning: the arm's name stands in the folder's name, percent-encoded, and not in the file).
+    template : Template, optional
+        Column names, order and formats of a system that imports the file (:func:`uplift.export.load_template`).
+    contacts : pyarrow.Table, optional
+        Unit and contact columns, for templates that need an e-mail address or the like.
+    previous : path, optional
+        An earlier export: decisions that differ from it get the next ``revision``. Default: the export that is
+        overwritten.
     spreadsheet_safe : bool
-        In CSV, put an apostrophe before text that a spreadsheet would run as a formula (it starts with
-        ``=``, ``+``, ``-``, ``@``, tab or return). Off by default: a CRM needs ids unchanged.
+        In CSV, put an apostrophe before text that a spreadsheet would run as a formula (it starts with ``=``,
+        ``+``, ``-``, ``@``, tab or return). Off by default: a CRM needs ids unchanged.
     overwrite : bool
-        Replace an existing file.
+        Replace an export that is there.
+
+    Returns
+    -------
+    Path
+        The file or folder.
+
+    Raises
+    ------
+    OutputError
+        Unknown format, something is there already (without `overwrite`), or it cannot be written.
+    """
+    target = Path(path)
+    if by_arm and (template is not None or format not in (None, "parquet")):
+        raise OutputError(
+            "parts by arm are Parquet files with all columns; drop --by-arm, or --format and --template."
+        )
+    if previous is None and overwrite:
+        previous = _comparable(target)
+    decisions, predecessor = against_previous(decisions, previous)
+    if by_arm:
+        return _write_parts(decisions, target, predecessor, overwrite=overwrite)
+    kind = format_of(target, format or (None if template is None else template.format))
+    style = Style(spreadsheet_safe=spreadsheet_safe) if template is None else template.style(spreadsheet_safe)
+    others: tuple[Path, ...] = ()
+    if template is not None and template.holdouts == "suppression":
+        others = (suppression_path(target),)
+    tally = Tally(decisions.decimals)
+    with publish_files(target, others, overwrite=overwrite) as folder:
+        file = folder / target.name
+        written = [0]
+        if template is None:
+            write_blocks(_ahead(_counted(decisions.blocks(), tally)), decisions.schema, file, kind, style)
+            parts = [_part(file, target.name, len(decisions), "decisions")]
+            columns = decisions.schema.names
+        else:
+            blocks = mapped(_counted(decisions.blocks(), tally), template, decisions, contacts)
+            schema = template.row_schema(decisions, contacts)
+            write_blocks(_rows(blocks, written), schema, file, kind, style)
+            parts = [_part(file, target.name, written[0], "decisions")]
+            columns = schema.names
+        for other in others:
+            assert template is not None
+            count = [0]
+            held = mapped(decisions.blocks(), template, decisions, contacts, suppression=True)
+            schema = template.row_schema(decisions, contacts, suppression=True)
+            write_blocks(_rows(held, count), schema, folder / other.name, kind, style)
+            parts.append(_part(folder / other.name, other.name, count[0], "suppression"))
+        content = describe(
+            decisions,
+            tally,
+            target=target.name,
+            format=kind,
+            template=None if template is None else template.name,
+            columns=columns,
+            parts=parts,
+            predecessor=predecessor,
+        )
+        _write_manifest(folder / manifest_path(target).name, content)
+    return target
+
+
+def write_table(
+    table: pa.Table, path: str | os.PathLike[str], *, format: str | None = None, overwrite: bool = False
+) -> Path:
+    """Write a table as it is, atomically and without a manifest.
 
     Raises
     ------
@@ -87,125 +170,108 @@ def export_table(
         Unknown format, the file exists (without `overwrite`), or it cannot be written.
     """
     target = Path(path)
-    kind = format or _SUFFIXES.get(target.suffix.lower())
-    if kind is None:
-        raise OutputError(
-            f"the ending of {target.name!r} is no known format; use one of {', '.join(_SUFFIXES)} or give the format."
-        )
-    if kind not in FORMATS:
-        raise OutputError(f"unknown export format {kind!r}; {did_you_mean(kind, FORMATS)}")
+    kind = format_of(target, format)
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists already; pass --overwrite to replace it or choose another name.")
     with atomic_path(target) as temporary:
-        if kind == "csv" and spreadsheet_safe:
-            _WRITERS[kind](_disarmed(table), temporary)
-        else:
-            _WRITERS[kind](table, temporary)
-    if manifest:
-        write_json(target.with_name(target.name + ".manifest.json"), _manifest(table, target, kind))
+        write_blocks(_slices(table), table.schema, temporary, kind, Style())
     return target
 
 
-def verify_export(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Compare a file with its manifest.
-
-    Returns
-    -------
-    dict
-        The manifest.
-
-    Raises
-    ------
-    OutputError
-        There is no manifest, or the file is not the one it describes.
-    """
-    target = Path(path)
-    beside = target.with_name(target.name + ".manifest.json")
-    try:
-        manifest = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise OutputError(f"{beside} cannot be read ({error}); export the allocation again.") from error
-    if not target.is_file() or file_sha256(target) != manifest["sha256"]:
-        raise OutputError(
-            f"{target} is not the file its manifest describes (SHA-256 differs); export the allocation again."
-        )
-    return manifest
-
-
-def _manifest(table: pa.Table, path: Path, kind: str) -> dict[str, Any]:
-    counts = table["arm"].combine_chunks().value_counts().to_pylist()
-    return {
-        "file": path.name,
-        "format": kind,
-        "rows": table.num_rows,
-        "columns": table.column_names,
-        "arms": {
-            str(item["values"]): item["counts"]
-            for item in sorted(counts, key=lambda item: str(item["values"]))
-        },
-        "holdout": int(pc.sum(table["holdout"]).as_py() or 0),
-        "expected_value": pc.sum(table["expected_value"]).as_py() or 0.0,
-        "expected_cost": pc.sum(table["expected_cost"]).as_py() or 0.0,
-        "sha256": file_sha256(path),
-        "versions": versions(("pyarrow",)),
-    }
-
-
-def _plain(table: pa.Table) -> pa.Table:
-    """Dictionary columns as text: row formats have no dictionaries."""
-    columns = {
-        name: table[name].cast(table.schema.field(name).type.value_type)
-        if pa.types.is_dictionary(table.schema.field(name).type)
-        else table[name]
-        for name in table.column_names
-    }
-    return pa.table(columns)
-
-
-def _disarmed(table: pa.Table) -> pa.Table:
-    plain = _plain(table)
-    for index, field in enumerate(plain.schema):
-        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
-            column = plain[field.name].cast(pa.large_string())
-            risky = pc.match_substring_regex(column, _FORMULA)
-            quote = pa.scalar("'", pa.large_string())
-            joined = pc.binary_join_element_wise(quote, column, pa.scalar("", pa.large_string()))
-            plain = plain.set_column(index, field.name, pc.if_else(risky, joined, column))
-    return plain
-
-
-def _write_parquet(table: pa.Table, path: Path) -> None:
+def _write_parts(
+    decisions: Decisions, target: Path, predecessor: dict[str, Any] | None, *, overwrite: bool
+) -> Path:
     import pyarrow.parquet as pq
 
-    pq.write_table(table, path, compression="zstd", compression_level=1, row_group_size=1 << 20)
+    schema = pa.schema([field for field in decisions.schema if field.name != "arm"])
+    tally = Tally(decisions.decimals)
+    with publish_folder(target, overwrite=overwrite) as folder:
+        writers: dict[int, Any] = {}
+        names = [f"arm={quote(arm, safe='')}/part-0.parquet" for arm in decisions.arms]
+        try:
+            for block in _ahead(_counted(decisions.blocks(), tally)):
+                codes = (
+                    block["arm"].chunk(0).indices.to_numpy(zero_copy_only=False)
+                    if len(block)
+                    else np.zeros(0)
+                )
+                for code in np.unique(codes):
+                    if code not in writers:
+                        (folder / names[code]).parent.mkdir()
+                        writers[code] = pq.ParquetWriter(
+                            folder / names[code], schema, **parquet_options(schema)
+                        )
+                    rows = np.flatnonzero(codes == code)
+                    writers[code].write_table(
+                        block.take(pa.array(rows)).select(schema.names), row_group_size=1 << 20
+                    )
+        finally:
+            for writer in writers.values():
+                writer.close()
+        counts = np.bincount(decisions.arm_codes, minlength=len(decisions.arms))
+        parts = [
+            _part(folder / names[code], names[code], int(counts[code]), "decisions")
+            for code in sorted(writers)
+        ]
+        content = describe(
+            decisions,
+            tally,
+            target=target.name,
+            format="parquet",
+            template=None,
+            columns=decisions.schema.names,
+            parts=parts,
+            predecessor=predecessor,
+        )
+        _write_manifest(folder / manifest_path(folder).name, content)
+    return target
 
 
-def _write_csv(table: pa.Table, path: Path) -> None:
-    import pyarrow.csv as pacsv
-
-    pacsv.write_csv(_plain(table), path, pacsv.WriteOptions(quoting_style="needed"))
-
-
-def _write_jsonl(table: pa.Table, path: Path) -> None:
-    _with_duckdb(table, f"copy (select * from exported) to {sql_path(path)} (format json)")
+def _comparable(target: Path) -> Path | None:
+    """The export that is overwritten, when there is one with all columns."""
+    try:
+        return target if read_manifest(target).get("template") is None and target.exists() else None
+    except OutputError:
+        return None
 
 
-def _write_duckdb(table: pa.Table, path: Path) -> None:
-    path.unlink()  # DuckDB makes its own file and refuses an empty one
-    _with_duckdb(table, f"create table {TABLE} as select * from exported", database=str(path))
+def _part(file: Path, name: str, rows: int, content: str) -> dict[str, Any]:
+    return {
+        "file": name,
+        "content": content,
+        "rows": rows,
+        "bytes": file.stat().st_size,
+        "sha256": file_sha256(file),
+    }
 
 
-def _with_duckdb(table: pa.Table, statement: str, database: str = ":memory:") -> None:
-    import duckdb
-
-    with duckdb.connect(database) as connection:
-        connection.register("exported", _plain(table))
-        connection.execute(statement)
+def _write_manifest(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    path.write_text(text, encoding="utf-8")
 
 
-_WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
-    "parquet": _write_parquet,
-    "csv": _write_csv,
-    "jsonl": _write_jsonl,
-    "duckdb": _write_duckdb,
-}
+def _counted(blocks: Iterable[pa.Table], tally: Tally) -> Iterator[pa.Table]:
+    for block in blocks:
+        tally.add(block)
+        yield block
+
+
+def _ahead(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The blocks, the next one made while the one before is written: compression leaves a core free."""
+    waiting = iter(blocks)
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, waiting, None)
+        while (block := following.result()) is not None:
+            following = pool.submit(next, waiting, None)
+            yield block
+
+
+def _rows(blocks: Iterable[pa.Table], count: list[int]) -> Iterator[pa.Table]:
+    for block in blocks:
+        count[0] += len(block)
+        yield block
+
+
+def _slices(table: pa.Table) -> Iterator[pa.Table]:
+    for start in range(0, max(len(table), 1), 1 << 20):
+        yield table.slice(start, 1 << 20)
