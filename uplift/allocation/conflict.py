@@ -54,13 +54,15 @@ def check_feasible(problem: Coupled, *, exactly_one: bool) -> None:
         if row.kind != "min_reach" or row.bound >= 0:
             continue
         wanted = -row.bound
-        possible = scopes.reachable(floor)
+        possible = len(scopes.reachable(floor))
         if possible < wanted:
             raise AllocationError(
                 f"No plan keeps every constraint: {row.words} is asked for, but only {possible:,} units can get such an arm "
                 "(not held out, eligible). Lower the minimum, or open more units."
             )
         for cap in caps:
+            if scopes.never(floor, cap):
+                continue
             need = scopes.need(floor, cap)
             if need > rows[cap].bound:
                 raise AllocationError(
@@ -98,79 +100,97 @@ class _Scopes:
 
     def __init__(self, problem: Coupled) -> None:
         self.problem = problem
-        slot = problem.slot
-        self.groups = []
-        for family in range(slot.shape[1]):
-            order = np.argsort(slot[:, family], kind="stable")
-            self.groups.append((order, slot[order, family]))
         self.width = problem.value.shape[1]
-        at = np.flatnonzero(problem.rows.rowmap >= 0)
+        self.groups = []
+        for family in range(problem.slot.shape[1]):
+            order = np.argsort(problem.slot[:, family], kind="stable")
+            self.groups.append((order, problem.slot[order, family]))
         self.pieces: dict[int, set[int]] = {}
-        for entry in at:
-            self.pieces.setdefault(int(problem.rows.rowmap[entry]), set()).add(
-                int(entry) // self.width * self.width
-            )
-        self.kept: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        for entry in np.flatnonzero(problem.rows.rowmap >= 0):
+            piece = int(entry) // self.width * self.width
+            self.pieces.setdefault(int(problem.rows.rowmap[entry]), set()).add(piece)
+        self.control = bool((problem.value[:, 0] > -np.inf).all())
+        self.cheapest = float(problem.cost.min()) if problem.cost.size else 0.0
+        self.kept: dict[int, int] = {}
+        self.reach: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def units(self, m: int) -> np.ndarray:
-        """Units with a choice that the row counts."""
+        """Units with a choice that the row counts, ascending."""
         found = [np.zeros(0, np.int64)]
         for piece in sorted(self.pieces.get(m, ())):
             for order, slots in self.groups:
                 low, high = np.searchsorted(slots, [piece, piece + 1])
                 found.append(order[low:high])
-        return np.concatenate(found)
+        return np.sort(np.concatenate(found))
 
     def counted(self, m: int, units: np.ndarray) -> np.ndarray:
-        """Which choices of `units` the row counts, bool [unit, choice]."""
+        """Which open choices of `units` the row counts, bool [unit, choice]."""
         found = np.zeros((len(units), self.width), np.bool_)
         choices = np.arange(self.width)
         for family in range(self.problem.slot.shape[1]):
             found |= self.problem.rows.rowmap[self.problem.slot[units, family][:, None] + choices] == m
-        return found & self.opened(units)
-
-    def opened(self, units: np.ndarray) -> np.ndarray:
-        return self.problem.value[units] > -np.inf
+        return found & (self.problem.value[units] > -np.inf)
 
     def amounts(self, m: int, units: np.ndarray) -> np.ndarray:
         """Use of row m by every choice of `units` in multiples; closed choices are very large."""
         p = self.problem
-        opened = self.opened(units)
+        opened = p.value[units] > -np.inf
         value = np.where(opened, p.value[units], 0.0)
         amount = whole_up((p.alpha[m] + p.beta[m] * p.cost[units] + p.gamma[m] * value) * p.scales[m])
         amount = np.where(self.counted(m, units), amount, 0)
         return np.where(opened, amount, 2**61)
 
-    def cap(self, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Units of row m, its amounts for every choice, and the least amount of each unit."""
-        if m not in self.kept:
-            units = np.sort(self.units(m))
-            amounts = self.amounts(m, units)
-            self.kept[m] = units, amounts, amounts.min(axis=1) if len(units) else np.zeros(0, np.int64)
-        return self.kept[m]
-
     def least(self, m: int) -> int:
         """The least that any decision uses of row m when nothing else counts."""
-        return int(self.cap(m)[2].sum())
+        if m not in self.kept:
+            p = self.problem
+            nothing = self.control and p.gamma[m] == 0 and (p.beta[m] == 0 or self.cheapest >= 0)
+            self.kept[m] = 0 if nothing else int(self.amounts(m, self.units(m)).min(axis=1).sum())
+        return self.kept[m]
 
-    def reachable(self, floor: int) -> int:
-        """Units that can be counted by a floor."""
-        units = self.units(floor)
-        return int(self.counted(floor, units).any(axis=1).sum())
+    def reachable(self, floor: int) -> np.ndarray:
+        """Units that a floor can count, ascending."""
+        if floor not in self.reach:
+            units = self.units(floor)
+            self.reach[floor] = units, units[self.counted(floor, units).any(axis=1)]
+        return self.reach[floor][1]
 
     def need(self, floor: int, cap: int) -> int:
-        """The least use of row `cap` by any decision that reaches `floor`; 0 or less where it never matters."""
-        units, amounts, least = self.cap(cap)
-        wanted = -self.problem.rows.items[floor].bound
-        counted = self.counted(floor, units)
-        reach = counted.any(axis=1)
-        outside = self.reachable(floor) - int(reach.sum())
-        wanted -= outside
-        base = int(least.sum())
+        """The least use of row `cap` by any decision that reaches `floor`."""
+        base = self.least(cap)
+        able = self.reachable(floor)
+        inside = np.intersect1d(able, self.members(cap), assume_unique=True)
+        wanted = -self.problem.rows.items[floor].bound - (len(able) - len(inside))
         if wanted <= 0:
             return base
-        extra = np.where(counted, amounts, 2**61).min(axis=1)[reach] - least[reach]
+        amounts = self.amounts(cap, inside)
+        extra = np.where(self.counted(floor, inside), amounts, 2**61).min(axis=1) - amounts.min(axis=1)
         return base + int(np.sort(extra)[:wanted].sum())
+
+    def members(self, cap: int) -> np.ndarray:
+        """:meth:`units`, kept."""
+        if cap not in self.reach:
+            self.reach[cap] = self.units(cap), np.zeros(0, np.int64)
+        return self.reach[cap][0]
+
+    def never(self, floor: int, cap: int) -> bool:
+        """Whether the two cannot meet: other levels of one segment, or so little wanted that any choice will do."""
+        ours, theirs = self.pieces.get(floor, set()), self.pieces.get(cap, set())
+        family = [int(self.groups_of(part)) for part in (ours, theirs)]
+        if family[0] == family[1] and not ours & theirs:
+            return True
+        row = self.problem.rows.items[cap]
+        return self.least(cap) == 0 and row.beta == 0 and row.gamma == 0 and (
+            -self.problem.rows.items[floor].bound <= row.bound
+        )  # fmt: skip
+
+    def groups_of(self, pieces: set[int]) -> int:
+        """Family whose pieces these are; -1 without any unit."""
+        piece = min(pieces, default=-1)
+        for family, (_, slots) in enumerate(self.groups):
+            if len(slots) and slots[0] <= piece <= slots[-1]:
+                return family
+        return -1
 
 
 def _amount(row: Row, multiples: int) -> str:
