@@ -10,6 +10,7 @@ from uplift.cli import (
     bench_commands,
     data_commands,
     decision_commands,
+    init_command,
     list_command,
     model_commands,
     run_commands,
@@ -30,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for room in (
+    init_command,
     run_commands,
     model_commands,
     tune_commands,
