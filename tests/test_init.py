@@ -9,7 +9,6 @@ import messy_files
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -48,12 +47,22 @@ def init(file: Path, out: Path, *options: str, answers: str | None = None) -> st
 
 
 @pytest.mark.parametrize("kind", TRUTH)
-def test_roles_of_messy_files_are_guessed_and_the_result_is_a_sound_campaign(kind: str, tmp_path: Path) -> None:
+def test_roles_of_messy_files_are_guessed_and_the_result_is_a_sound_campaign(
+    kind: str, tmp_path: Path
+) -> None:
     out = tmp_path / "campaign.toml"
     init(messy_files.ALL[kind](tmp_path), out, "--yes")
     campaign = Campaign.from_file(out)
     roles = campaign.roles
-    found = (roles.unit, roles.treatment, roles.control, roles.chain, roles.value, roles.time, set(campaign.feature_names))
+    found = (
+        roles.unit,
+        roles.treatment,
+        roles.control,
+        roles.chain,
+        roles.value,
+        roles.time,
+        set(campaign.feature_names),
+    )
     assert found == TRUTH[kind]
     assert campaign.check().status != "fail"
 
@@ -147,7 +156,9 @@ def test_unsure_guesses_are_asked_and_the_answer_counts(tmp_path: Path) -> None:
 def test_answers_on_the_command_line_win_over_guesses(tmp_path: Path) -> None:
     frame = messy_files._base(2_000, 1)[["arm", "age", "click", "buy", "spend"]].astype(float).fillna(0)
     frame.to_csv(tmp_path / "log.csv", index=False)
-    init(tmp_path / "log.csv", tmp_path / "a.toml", "--yes", "--control", "2", "--chain", "buy", "--value", "-")
+    init(
+        tmp_path / "log.csv", tmp_path / "a.toml", "--yes", "--control", "2", "--chain", "buy", "--value", "-"
+    )
     section = tomllib.loads((tmp_path / "a.toml").read_text())["campaign"]
     assert (section["control"], section["chain"]) == ("2", ["buy"])
     assert "value" not in section
@@ -156,7 +167,9 @@ def test_answers_on_the_command_line_win_over_guesses(tmp_path: Path) -> None:
 def test_nobody_to_ask_is_one_sentence(tmp_path: Path) -> None:
     from uplift.errors import UpliftError
 
-    pd.DataFrame({"offer": ["a1", "b1", "c1"] * 50, "bought": [0, 1] * 75, "x": range(150)}).to_csv(tmp_path / "l.csv")
+    pd.DataFrame({"offer": ["a1", "b1", "c1"] * 50, "bought": [0, 1] * 75, "x": range(150)}).to_csv(
+        tmp_path / "l.csv"
+    )
     with pytest.raises(UpliftError, match="nobody answered; pass --yes"):
         init(tmp_path / "l.csv", tmp_path / "a.toml", answers="")
     assert not (tmp_path / "a.toml").exists()
@@ -216,7 +229,9 @@ def test_ambiguous_numbers_and_dates_are_marked() -> None:
 
 
 def test_thousands_dots_are_thousands_in_a_file_with_decimal_commas(tmp_path: Path) -> None:
-    lines = ["treatment;bought;basket;visits"] + [f"{i % 2};{int(i % 3 == 0)};{i},5;{1 + i % 9}.{i % 900 + 100:03d}" for i in range(400)]
+    lines = ["treatment;bought;basket;visits"] + [
+        f"{i % 2};{int(i % 3 == 0)};{i},5;{1 + i % 9}.{i % 900 + 100:03d}" for i in range(400)
+    ]
     (tmp_path / "a.csv").write_text("\n".join(lines))
     found = inspect(tmp_path / "a.csv")
     assert found.mended is not None
@@ -253,7 +268,10 @@ def test_leaks_are_kept_out_and_named() -> None:
     assert "says which arm" in proposal.excluded["sent"]
     assert "never there in the control arm" in proposal.excluded["redeemed"]
     assert "near-id" in proposal.excluded["ticket"]
-    assert "only ever there" in proposal.excluded.get("basket_items", "") or proposal.column("value") == "basket_items"
+    assert (
+        "only ever there" in proposal.excluded.get("basket_items", "")
+        or proposal.column("value") == "basket_items"
+    )
 
 
 # ---------------------------------------------------------------- real files, compared with the package's own cards
@@ -281,6 +299,7 @@ def _raw_files() -> list[str]:
     return names
 
 
+@pytest.mark.slow
 def test_roles_of_real_files_are_those_of_the_cards(data_home: Path) -> None:
     right, wrong = 0, {}
     for name in _raw_files():
@@ -288,7 +307,7 @@ def test_roles_of_real_files_are_those_of_the_cards(data_home: Path) -> None:
         proposal = inspect(find_files(name)[0]).proposal
         wanted = card.roles
         from_column = {stage: proposal.stages[stage].column for stage in proposal.chain}
-        derived = {new: old for new, old in card.care.derive.items()}
+        derived = card.care.derive
         pairs = {
             "treatment": (proposal.column("treatment"), wanted.treatment),
             "chain": ([from_column[s] for s in proposal.chain], [derived.get(s, s) for s in wanted.chain]),
@@ -296,7 +315,10 @@ def test_roles_of_real_files_are_those_of_the_cards(data_home: Path) -> None:
             "unit": (proposal.column("unit"), wanted.unit),
             "time": (proposal.column("time"), wanted.time),
             "propensity": (proposal.column("propensity"), wanted.propensity),
-            "strata": (tuple(proposal.guesses["strata"].value) if "strata" in proposal.guesses else (), wanted.strata),
+            "strata": (
+                tuple(proposal.guesses["strata"].value) if "strata" in proposal.guesses else (),
+                wanted.strata,
+            ),
         }
         if wanted.control is not None:
             pairs["control"] = (proposal.column("control"), wanted.control)
@@ -310,6 +332,7 @@ def test_roles_of_real_files_are_those_of_the_cards(data_home: Path) -> None:
     assert right > 0.9 * (right + len(wrong))
 
 
+@pytest.mark.slow
 def test_post_treatment_columns_of_real_files_are_no_features(data_home: Path) -> None:
     for folder, never in {
         "cookie_cats": {"sum_gamerounds", "retention_1", "treatment"},

@@ -16,7 +16,7 @@ from uplift.inspection.mend import mend
 from uplift.inspection.profile import Profile, profile
 from uplift.inspection.raw import Raw, has_comma_decimals, read_raw
 
-SAMPLE = 300_000
+SAMPLE = 150_000
 """Rows that guesses rest on; larger files are sampled at even steps."""
 
 
@@ -37,6 +37,10 @@ class Inspection:
         What was changed in `mended`, each in words.
     arms : tuple of str
         Arms as the campaign will name them, control first.
+    control : str
+        The first of them.
+    kinds : dict of column to str
+        What each column holds: yes/no, number, date, text or empty.
     """
 
     source: str
@@ -118,12 +122,14 @@ def _conclude(
             if role != "control" and name not in names:
                 raise CampaignError(f"there is no column {name!r} for {role}; {did_you_mean(name, names)}")
     proposal = guess_roles(profiles, fixed=answers)
-    whole = profiles if len(profiles[0].codes) == raw.table.num_rows else None
-    if whole is None:
-        used = {name for name in names if name not in proposal.excluded}
-        whole = profile(
-            raw.table.select([n for n in names if n in used]), comma=raw.csv and has_comma_decimals(raw.table)
-        )
+    whole = profiles
+    if len(profiles[0].codes) < raw.table.num_rows:  # what may have to be mended, in all rows
+        mended = {proposal.column(role) for role in ("treatment", "value", "unit")}
+        mended |= {stage.column for stage in proposal.stages.values()}
+        mended |= {column.name for column in profiles if column.reading is not None}
+        table = raw.table.select([name for name in names if name in mended])
+        whole = profile(table, comma=raw.csv and has_comma_decimals(raw.table))
+        whole += [column for column in profiles if column.name not in mended]
     result = mend(raw, {column.name: column for column in whole}, proposal)
     kinds = {column.name: "yes/no" if column.kind == "flag" else column.kind for column in profiles}
     return Inspection(
