@@ -64,14 +64,15 @@ def _text(text: str) -> str | None:
 
 
 def definitions() -> str:
-    """The table of metric definitions, from the package."""
+    """The metric definitions, from the package."""
     from uplift.metrics import DEFINITIONS
 
-    lines = ["| id | formula | unit | random | perfect | source |", "|---|---|---|---|---|---|"]
+    parts = []
     for one in DEFINITIONS.values():
-        cells = (f"`{one.id}`", one.formula, one.unit, one.random, one.perfect, one.source)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
+        facts = (("formula", one.formula), ("unit", one.unit), ("a random ranking has", one.random), ("an ideal one", one.perfect), ("source", one.source))  # fmt: skip
+        listed = "\n".join(f"- *{name}*: {said}" for name, said in facts if said != "-")
+        parts.append(f"### `{one.id}`: {one.title}\n\n{listed}")
+    return "\n\n".join(parts)
 
 
 def models() -> str:

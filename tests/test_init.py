@@ -274,6 +274,25 @@ def test_leaks_are_kept_out_and_named() -> None:
     )
 
 
+def test_a_confounder_stays_a_feature_so_that_the_checks_see_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    visits = rng.poisson(3, 5_000)
+    frame = pd.DataFrame({f"trait_{i}": rng.normal(size=5_000) for i in range(8)})
+    frame["visits"] = visits
+    frame["coupon"] = np.where(
+        rng.random(5_000) < 1 / (1 + np.exp(3 - visits)), "five", "none"
+    )  # the loyal got it
+    frame["bought"] = (rng.random(5_000) < 0.05 + 0.02 * visits).astype(int)
+    frame.to_parquet(tmp_path / "log.parquet")
+    said = init(tmp_path / "log.parquet", tmp_path / "a.toml", "--yes")
+    assert "'visits' differs between the arms" in said
+    campaign = Campaign.from_file(tmp_path / "a.toml")
+    assert "visits" in campaign.feature_names
+    assert campaign.check()["balance_smd"].status == "fail"
+    init(tmp_path / "log.parquet", tmp_path / "b.toml", answers="n\n")  # asked: it was not known before
+    assert "visits" not in Campaign.from_file(tmp_path / "b.toml").feature_names
+
+
 # ---------------------------------------------------------------- real files, compared with the package's own cards
 
 KNOWN_WRONG = {

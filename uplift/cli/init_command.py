@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Answers = dict[str, str | tuple[str, ...] | None]
 NONE = "-"
 """What a person types for "there is none"."""
+MOST = 5
+"""Columns about which it is asked whether they were known before."""
 _QUESTIONS = {
     "treatment": "Which column says what each customer got?",
     "control": "Which of its values means 'nothing was sent'?",
@@ -115,11 +117,12 @@ def _ask_all(found: Inspection, answers: Answers) -> Inspection:
         asked.add(guess.role)
         answers[guess.role] = _ask(guess, found)
         found = found.with_answers(answers)
-    suspects = [name for name, why in found.proposal.excluded.items() if why.startswith("suspected")][:5]
-    kept = tuple(name for name in suspects if _known_before(name, found.proposal.excluded[name]))
-    if kept:
-        answers["keep"] = kept
-        found = found.with_answers(answers)
+    excluded, doubtful = found.proposal.excluded, found.proposal.doubtful
+    suspects = {name: why for name, why in excluded.items() if why.startswith("suspected")}
+    keep = tuple(name for name in list(suspects)[:MOST] if _known_before(name, suspects[name], best="n"))
+    drop = tuple(name for name in list(doubtful)[:MOST] if not _known_before(name, doubtful[name], best="y"))
+    if keep or drop:
+        found = found.with_answers({**answers, "keep": keep, "drop": drop})
     return found
 
 
@@ -146,9 +149,9 @@ def _ask(guess: Guess, found: Inspection) -> str | tuple[str, ...] | None:
         )
 
 
-def _known_before(name: str, why: str) -> bool:
+def _known_before(name: str, why: str, *, best: str) -> bool:
     say(f"\nWas {name!r} known before the campaign?\n  {why}")
-    return _prompt("  y or n", "n").strip().lower().startswith("y")
+    return _prompt("  y or n", best).strip().lower().startswith("y")
 
 
 def _prompt(words: str, best: str | None) -> str:

@@ -13,23 +13,15 @@ from typing import Literal
 import numpy as np
 
 from uplift.inspection import outcomes, relations, words
+from uplift.inspection.leaks import left_out
 from uplift.inspection.profile import Profile
 
 Sure = Literal["sure", "likely", "unsure"]
 
 MAX_ARMS = 60
 """Different values up to which a column may be the treatment."""
-LEAK_P, LEAK_SIZE = 1e-8, 0.05
-"""A feature whose dependence on the arm has a smaller p-value and a larger size (Cramer's V) than these is a leak."""
-MANY_LEAKS = 0.3
-"""Share of the features above which a dependence on the arm speaks against the randomisation, not the features."""
-NEAR_ID = 0.5
-"""Text with more different values than this share of the rows says who, not what kind."""
 CLEAR = 8
 """Points above which a name alone says treatment; two such columns that disagree make the guess unsure."""
-TELLS_ALL, COUNTS_ALL = 0.95, 0.85
-"""Area under the ROC curve above which one column alone knows the outcome too well to have been known before; the
-second for counts that are 0 for hardly anybody who reached it."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +64,8 @@ class Proposal:
         Where each stage comes from.
     notes : tuple of str
         What the reader should know.
+    doubtful : dict of column to str
+        Features that may have been recorded after the treatment, and why that is suspected.
     """
 
     guesses: Mapping[str, Guess]
@@ -80,6 +74,7 @@ class Proposal:
     excluded: Mapping[str, str]
     stages: Mapping[str, outcomes.Stage] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    doubtful: Mapping[str, str] = field(default_factory=dict)
 
     def column(self, role: str) -> str | None:
         """The one column (or arm) of a role."""
@@ -109,7 +104,7 @@ def guess_roles(
         From :func:`uplift.inspection.profile.profile`; all of the same rows.
     fixed : mapping of role to answer, optional
         What is known already (a person said so); the rest is guessed given that. None for "there is none". ``keep``
-        names columns that are features for certain.
+        names columns that are features for certain, ``drop`` those that are none.
 
     Returns
     -------
@@ -160,13 +155,21 @@ def guess_roles(
         guesses["strata"] = strata
     kept = set(strata.value or ()) if strata is not None else set()
     kept |= set(answers.get("keep") or ())
-    left_out, more = _left_out([c for c in rest if c.name not in kept], arm, found, by_name, guesses)
-    excluded |= left_out
-    notes += more
+    said = set(answers.get("drop") or ())
+    time_column = by_name.get(str(guesses["time"].value)) if "time" in guesses else None
+    left = left_out([c for c in rest if c.name not in kept | said], arm, found, time_column)
+    excluded |= {**left.excluded, **dict.fromkeys(said, "you said it was known only afterwards")}
+    notes += left.notes
     features = [column for column in rest if column.name not in excluded]
     categorical = tuple(column.name for column in features if _categorical(column))
     return Proposal(
-        guesses, tuple(c.name for c in features), categorical, excluded, found.stages, tuple(notes)
+        guesses,
+        tuple(c.name for c in features),
+        categorical,
+        excluded,
+        found.stages,
+        tuple(notes),
+        left.doubtful,
     )
 
 
@@ -406,104 +409,6 @@ def _strata(rest: list[Profile]) -> Guess | None:
         if found
         else None
     )
-
-
-def _left_out(
-    rest: list[Profile],
-    arm: np.ndarray,
-    found: outcomes.Outcomes,
-    by_name: Mapping[str, Profile],
-    guesses: Mapping[str, Guess],
-) -> tuple[dict[str, str], list[str]]:
-    """Columns that must not be features, and why; and notes."""
-    rows = arm.size
-    reasons: dict[str, str] = {}
-    notes: list[str] = []
-    first = found.reached[0] if found.reached else None
-    time = by_name.get(str(guesses["time"].value)) if "time" in guesses and guesses["time"].value else None
-    different: dict[str, str] = {}
-    for column in rest:
-        named = set(column.words)
-        if column.kind == "empty":
-            reasons[column.name] = "empty"
-        elif column.distinct == 1 and column.missing < 0.002:
-            reasons[column.name] = "the same in every row"
-        elif relations.determined(column, arm):
-            reasons[column.name] = "says which arm the row got"
-        elif named & words.BOOKKEEPING and column.distinct <= 20:
-            reasons[column.name] = "bookkeeping, not a trait of the customer"
-        elif (
-            column.kind == "text"
-            and (named & words.PERSONAL or column.distinct > NEAR_ID * rows)
-            and column.distinct > 0.1 * rows
-        ):
-            reasons[column.name] = f"near-id: {column.distinct:,} different values in {rows:,} rows"
-        elif (
-            column.kind == "number"
-            and column.whole
-            and column.distinct > 0.9 * rows
-            and _looks_like_id(column)
-        ):
-            reasons[column.name] = f"near-id: {column.distinct:,} different whole numbers in {rows:,} rows"
-        elif named & words.ROW_WORDS and column.distinct > NEAR_ID * rows:
-            reasons[column.name] = "counts the rows"
-        elif (
-            first is not None
-            and column.missing + _zero(column) > 0.2
-            and relations.outside(column, first) < 0.005
-        ):
-            reasons[column.name] = (
-                f"leak: only ever there when {next(iter(found.stages))!r} was reached, so known afterwards"
-            )
-        elif found.reached and (area := _tells(column, found.reached)):
-            reasons[column.name] = (
-                f"suspected leak: it alone tells the outcome (area under the curve {area:.2f})"
-            )
-        elif time is not None and column.kind == "date" and _after(column, time):
-            reasons[column.name] = f"leak: dates after {time.name!r}"
-        else:
-            p, size = relations.arm_dependence(column, arm)
-            if p < LEAK_P and size > LEAK_SIZE:
-                different[column.name] = (
-                    f"leak: differs between the arms far beyond chance (p = {p:.0e}), so it follows the treatment"
-                )
-    candidates = len(rest) - len(reasons)
-    if len(different) > max(MANY_LEAKS * candidates, 2):
-        notes.append(
-            f"{len(different)} of {candidates} features differ between the arms: this treatment was not randomised over all rows; "
-            "filter the rows of the experiment, or give the propensity or the strata."
-        )
-    else:
-        reasons |= different
-    return reasons, notes
-
-
-def _tells(column: Profile, reached: tuple[np.ndarray, ...]) -> float:
-    """Area under the curve with which the column alone tells a stage, if that is too good to be true; else 0."""
-    if set(column.words) & words.BEFORE:
-        return 0.0
-    area = max(relations.auc(column, stage) for stage in reached)
-    return (
-        area if area > TELLS_ALL or (area > COUNTS_ALL and relations.counts_up(column, reached[-1])) else 0.0
-    )
-
-
-def _looks_like_id(column: Profile) -> bool:
-    if set(column.words) & words.ID_WORDS or column.pre.endswith("id") or set(column.words) & words.ROW_WORDS:
-        return True
-    steps = np.unique(np.diff(column.numbers)) if column.numbers is not None else np.zeros(0)
-    return steps.size == 1  # a running number
-
-
-def _zero(column: Profile) -> float:
-    return 0.0 if column.numbers is None else float((column.numbers == 0).mean())
-
-
-def _after(column: Profile, time: Profile) -> bool:
-    assert column.numbers is not None
-    assert time.numbers is not None
-    seen = ~np.isnan(column.numbers) & ~np.isnan(time.numbers)
-    return bool(seen.any()) and float((column.numbers[seen] > time.numbers[seen] + 1).mean()) > 0.005
 
 
 def _categorical(column: Profile) -> bool:

@@ -22,6 +22,21 @@ def determined(column: Profile, arm: np.ndarray) -> bool:
     return column.distinct > 1 and pairs(arm, column.codes) == np.unique(arm).size
 
 
+def marks_an_arm(column: Profile, arm: np.ndarray) -> bool:
+    """Whether some arm has one value of the column to itself, and no other: the column was written by the treatment."""
+    if not 1 < column.distinct <= MANY:
+        return False
+    for code in np.unique(arm):
+        inside = np.unique(column.codes[arm == code])
+        if (
+            inside.size == 1
+            and (arm == code).sum() >= SEEN
+            and not (column.codes[arm != code] == inside[0]).any()
+        ):
+            return True
+    return False
+
+
 def finer(column: Profile, other: Profile) -> bool:
     """Whether `column` says everything that `other` says."""
     return pairs(column.codes, other.codes) == np.unique(column.codes).size
