@@ -147,4 +147,26 @@ def legacy(folder: Path, rows: int = 4_000) -> Path:
     return file
 
 
-ALL = {maker.__name__: maker for maker in (german, spreadsheet, warehouse, survey, legacy)}
+def events(folder: Path, rows: int = 4_000) -> Path:
+    """Dates as whole numbers, counted purchases, TRUE/FALSE, hashes as ids, money with another sign, odd ages."""
+    frame = _base(rows, 8)
+    rng = np.random.default_rng(8)
+    out = pd.DataFrame(
+        {
+            "pseudo_user": [f"{value:016x}" for value in rng.integers(0, 2**62, rows)],
+            "exposure_date": frame["day"].dt.strftime("%Y%m%d"),
+            "exp_variant": np.array(["baseline", "banner", "banner+push"])[frame["arm"]],
+            "is_member": np.where(frame["member"], "TRUE", "FALSE"),
+            "lifetime value": [f"CHF {x:,.0f}".replace(",", "'") for x in frame["turnover"]],
+            "age_bucket": (frame["age"] // 10 * 10).map(lambda x: "?" if np.isnan(x) else f"{x:.0f}+"),
+            "purchases": np.where(frame["buy"], rng.integers(1, 4, rows), 0),
+            "revenue": np.where(frame["buy"], frame["spend"], 0.0),
+            "campaign_tag": "spring",
+        }
+    )
+    file = folder / "events.csv"
+    out.to_csv(file, index=False)
+    return file
+
+
+ALL = {maker.__name__: maker for maker in (german, spreadsheet, warehouse, survey, legacy, events)}

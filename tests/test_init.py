@@ -31,6 +31,8 @@ TRUTH = {
     "warehouse": ("user_id", "coupon_type", "none", ("clicked", "converted"), "gmv", "dt",
                   {"age", "city", "ltv", "is_member"}),
     "survey": ("member no", "Treatment Group", "control", ("visit", "purchase"), None, None, {"AGE", "score", "town"}),
+    "events": ("pseudo_user", "exp_variant", "baseline", ("purchases",), "revenue", "exposure_date",
+               {"is_member", "lifetime value", "age_bucket"}),
     "legacy": ("CLIENT", "VARIANT", "A", ("any_revenue",), "REVENUE", None, {"REGION", "REGION_2", "TENURE"}),
 }  # fmt: skip
 
@@ -190,6 +192,12 @@ def test_files_without_a_campaign_in_them_are_refused_in_one_sentence(
         init(tmp_path / "x.parquet", tmp_path / "a.toml", "--yes")
 
 
+def test_a_spreadsheet_is_told_to_be_saved_as_csv(tmp_path: Path) -> None:
+    (tmp_path / "log.xlsx").write_bytes(b"PK")
+    with pytest.raises(CampaignError, match="save its sheet as CSV"):
+        init(tmp_path / "log.xlsx", tmp_path / "a.toml", "--yes")
+
+
 def test_an_existing_campaign_file_is_not_overwritten(tmp_path: Path) -> None:
     from uplift.errors import UpliftError
 
@@ -208,6 +216,7 @@ def test_an_existing_campaign_file_is_not_overwritten(tmp_path: Path) -> None:
         (["1'200", "950"], "number", [1200.0, 950.0]),
         (["Yes", "no", ""], "flag", [True, False, None]),
         (["x", None, "x"], "flag", [True, None, True]),
+        (["Purchased", "Not purchased"], "flag", [True, False]),
     ],
 )
 def test_texts_are_read_as_people_mean_them(texts: list, kind: str, values: list) -> None:
@@ -236,6 +245,17 @@ def test_thousands_dots_are_thousands_in_a_file_with_decimal_commas(tmp_path: Pa
     found = inspect(tmp_path / "a.csv")
     assert found.mended is not None
     assert found.mended["visits"].to_pylist()[:3] == [1100.0, 2101.0, 3102.0]
+
+
+def test_dates_written_as_whole_numbers_are_dates_and_epochs_are_times(tmp_path: Path) -> None:
+    frame = messy_files._base(600, 1)[["arm", "age", "buy"]].fillna(40).astype(int)
+    frame["send_date"] = 20250301 + np.arange(600) % 28
+    frame["sent_ts"] = 1_741_000_000 + np.arange(600)
+    frame.to_parquet(tmp_path / "a.parquet")
+    found = inspect(tmp_path / "a.parquet")
+    assert found.proposal.column("time") in ("send_date", "sent_ts")
+    assert found.mended is not None
+    assert pa.types.is_timestamp(found.mended["send_date"].type)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:

@@ -357,7 +357,7 @@ def _unit(rest: list[Profile]) -> Guess | None:
 def _time(rest: list[Profile]) -> Guess | None:
     scored = []
     for column in rest:
-        if column.kind != "date" or column.missing > 0.02:
+        if not (column.kind == "date" or _epoch(column)) or column.missing > 0.02:
             continue
         points = _score(column, words.TIME) + 1 - (8 if set(column.words) & words.TIME_BEFORE else 0)
         if points > 0:
@@ -373,6 +373,14 @@ def _time(rest: list[Profile]) -> Guess | None:
             "time", best.name, "unsure", f"dates without gaps; could also be {_names(rivals)}", options
         )
     return Guess("time", best.name, "sure" if points >= 6 else "likely", "dates without gaps", options)
+
+
+def _epoch(column: Profile) -> bool:
+    """Seconds or milliseconds since 1970, in a column that is named like a time."""
+    if column.kind != "number" or column.numbers is None or not set(column.words) & set(words.TIME):
+        return False
+    low, high = np.nanmin(column.numbers), np.nanmax(column.numbers)
+    return any(unit <= low <= high <= 2.2 * unit for unit in (1e9, 1e12))
 
 
 def _propensity(rest: list[Profile]) -> Guess | None:

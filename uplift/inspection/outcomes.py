@@ -98,6 +98,9 @@ def find_outcomes(
                 excluded[column.name] = "leak: never there in the control arm, so it follows the treatment"
                 candidates.remove(column)
         sure, why = "sure", "named like outcomes; each implies the one before"
+        if not candidates and not excluded:
+            candidates = [column for column in profiles if _counted(column)]
+            sure, why = "unsure", "a count that is named like an outcome: 1 where it is above 0"
         if not candidates:
             candidates, why = (
                 _by_data(profiles, arm),
@@ -146,6 +149,16 @@ def _named_outcome(column: Profile) -> bool:
         return True
     # clicked_at, filled only for those who clicked; or a mark in some rows
     return column.missing > 0.02 and (column.kind == "date" or column.distinct == 1)
+
+
+def _counted(column: Profile) -> bool:
+    """Purchases 0, 1, 2, ...: not clearly an outcome, since earlier purchases are counted in the same way."""
+    named = set(column.words)
+    if column.kind != "number" or not column.whole or column.numbers is None:
+        return False
+    if not named & words.OUTCOME or named & words.BEFORE:
+        return False
+    return bool(np.nanmin(column.numbers) == 0 and (column.numbers == 0).mean() > 0.2)
 
 
 def _by_data(profiles: Sequence[Profile], arm: np.ndarray) -> list[Profile]:

@@ -115,6 +115,10 @@ _Found = tuple[Kind, list, str, bool]
 
 def _flags(shown: list[str]) -> _Found | None:
     low = [plain(word) for word in shown]
+    if len(set(low)) == 2:
+        short, long = sorted(set(low), key=len)
+        if re.fullmatch(rf"(not?|non|nicht|kein|keine|un)[ _-]?{re.escape(short)}", long):
+            return "flag", [word == short for word in low], f"{short}/{long}", False
     if len(set(low)) > 4 or not all(word in TRUE_WORDS | FALSE_WORDS for word in low):
         return None
     if set(low) <= {"0", "1"} or (

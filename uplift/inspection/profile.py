@@ -8,10 +8,11 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from uplift import columns
 from uplift.inspection.parse import Reading, read_text
-from uplift.inspection.words import MISSING_WORDS, plain, words_of
+from uplift.inspection.words import MISSING_WORDS, TIME, plain, words_of
 
 Kind = Literal["flag", "number", "date", "text", "empty"]
 
@@ -111,6 +112,10 @@ def _profile(column: pa.ChunkedArray, name: str, position: int, comma: bool) -> 
         kind: Kind = {"flag": "flag", "number": "number", "date": "date"}[reading.kind]  # type: ignore[assignment]
         return Profile(name, position, kind, codes, tuple(words), numbers, reading)
     numbers = columns.to_float(column, dtype=np.float64)
+    reading = _compact_dates(column, name)
+    if reading is not None:
+        numbers = columns.to_float(reading.values, dtype=np.float64)
+        return Profile(name, position, "date", codes, tuple(words), numbers, reading)
     seen = np.unique(numbers[~np.isnan(numbers)][:100_000])
     if columns.is_time(column):
         kind = "date"
@@ -121,3 +126,17 @@ def _profile(column: pa.ChunkedArray, name: str, position: int, comma: bool) -> 
     else:
         kind = "number"
     return Profile(name, position, kind, codes, tuple(words), numbers)
+
+
+def _compact_dates(column: pa.ChunkedArray, name: str) -> Reading | None:
+    """Dates written as whole numbers, 20250331, in a column that is named like one."""
+    if not pa.types.is_integer(column.type) or not set(words_of(name)) & set(TIME):
+        return None
+    low, high = pc.min(column).as_py(), pc.max(column).as_py()
+    if low is None or not 19000101 <= low <= high <= 21001231:
+        return None
+    text = column.cast(pa.string())
+    dates = pc.strptime(text, format="%Y%m%d", unit="us", error_is_null=True)
+    if dates.null_count > column.null_count:
+        return None
+    return Reading("date", columns.flat(dates), "whole numbers as dates")

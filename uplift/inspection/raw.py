@@ -20,6 +20,7 @@ from uplift.inspection.parse import comma_decimals, read_text
 from uplift.inspection.words import ID_WORDS, words_of
 from uplift.io.tables import CSV_SUFFIXES, Source, find_files, read_table
 
+SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _MARKS = ",;\t|"
 _SNIFFED_LINES = 200
 
@@ -60,6 +61,9 @@ def read_raw(source: Source) -> Raw:
         Nothing is there, or a file cannot be read in any known way.
     """
     files = find_files(source)
+    sheets = [file for file in files if file.suffix.lower() in SHEETS]
+    if sheets:
+        raise CampaignError(f"{sheets[0]} is a spreadsheet; save its sheet as CSV (UTF-8) and name that file.")
     if not all(file.name.lower().endswith(CSV_SUFFIXES) for file in files):
         table = read_table(source)
         return _with_clean_names(Raw(table, (), False))

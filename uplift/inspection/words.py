@@ -31,8 +31,8 @@ ROW_WORDS = {"index", "row", "rownum", "unnamed", "record", "line", "zeile"}
 PERSONAL = {"name", "firstname", "lastname", "surname", "email", "mail", "phone", "telefon", "address", "street", "strasse", "iban", "comment", "note", "kommentar"}  # fmt: skip
 OUTCOME = {
     "click", "clicked", "clicks", "klick", "geklickt", "clic", "open", "opened", "geoffnet", "view", "viewed", "visit",
-    "visited", "besuch", "impression", "seen", "shown", "convert", "converted", "conversion", "cvr", "purchase", "purchased",
-    "buy", "bought", "kauf", "gekauft", "achat", "compra", "order", "ordered", "bestellt", "redeem", "redeemed",
+    "visited", "besuch", "impression", "seen", "shown", "convert", "converted", "conversion", "conversions", "cvr", "purchase", "purchases", "purchased",
+    "buy", "bought", "kauf", "gekauft", "achat", "compra", "order", "orders", "ordered", "bestellt", "redeem", "redeemed",
     "redemption", "eingelost", "response", "respond", "responded", "subscribe", "subscribed", "churn", "churned", "retention",
     "retained", "target", "outcome", "label", "y", "success", "gave", "donated", "voted", "engaged", "signup", "install",
     "installed", "cart", "checkout", "sale", "sold", "yes", "used", "exposure", "booked", "renewed",
