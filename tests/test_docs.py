@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -46,7 +47,16 @@ def blocks(page: str) -> Iterator[Block]:
         yield Block(comment, said.strip()) if comment else Block(language.strip(), code)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(True for _ in blocks(page))])
+SLOW = {"coming-from.md"}
+"""Pages that load other libraries, which takes longer than their code."""
+WITH_CODE = [
+    pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else [])
+    for page in PAGES
+    if any(True for _ in blocks(page))
+]
+
+
+@pytest.mark.parametrize("page", WITH_CODE)
 def test_every_code_block_of_the_page_runs(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +304,29 @@ def test_the_site_builds_without_a_warning_and_asks_nothing_of_the_network(tmp_p
         )
         for source in (a or b for a, b in loaded):
             assert not re.match(r"(https?:)?//", source), f"{page.name} loads {source}"
+
+
+@needs_mkdocs
+@pytest.mark.slow
+@pytest.mark.browser
+def test_pages_load_nothing_from_elsewhere_in_a_browser(tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium on this machine")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=600)
+    asked: list[str] = []
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        for name in ("index", "explanation/ecup", "reference/evaluation", "tutorials/sound_experiment"):
+            page.goto((tmp_path / f"{name}.html").as_uri())
+            page.wait_for_timeout(500)
+        browser.close()
+    assert asked
+    assert not [address for address in asked if not address.startswith(("file:", "data:", "blob:"))]
 
 
 def test_every_notebook_is_in_the_navigation_and_a_story() -> None:

@@ -192,6 +192,20 @@ def test_files_without_a_campaign_in_them_are_refused_in_one_sentence(
         init(tmp_path / "x.parquet", tmp_path / "a.toml", "--yes")
 
 
+def test_several_files_become_one_campaign_named_after_their_folder(tmp_path: Path) -> None:
+    from conftest import toy_frame
+
+    (tmp_path / "spring").mkdir()
+    for part in range(2):
+        toy_frame(1_000, seed=part).assign(customer=np.arange(1_000) + 1_000 * part).to_parquet(
+            tmp_path / f"spring/{part}.parquet"
+        )
+    init(tmp_path / "spring" / "*.parquet", tmp_path / "a.toml", "--yes")
+    section = tomllib.loads((tmp_path / "a.toml").read_text())["campaign"]
+    assert (section["name"], section["data"]) == ("spring", "spring/*.parquet")
+    assert len(Campaign.from_file(tmp_path / "a.toml")) == 2_000
+
+
 def test_a_spreadsheet_is_told_to_be_saved_as_csv(tmp_path: Path) -> None:
     (tmp_path / "log.xlsx").write_bytes(b"PK")
     with pytest.raises(CampaignError, match="save its sheet as CSV"):

@@ -93,7 +93,7 @@ def init(
         found = _ask_all(found, answers)
     _refuse_incomplete(found)
 
-    short = name or Path(data.rstrip("/*")).name.split(".")[0] or "campaign"
+    short = name or _name_of(data)
     source = os.path.relpath(Path(data).expanduser(), out.parent)
     if found.mended is not None:
         import pyarrow.parquet as pq
@@ -107,6 +107,16 @@ def init(
         file.write_text(campaign_toml(found, data=source, name=short), encoding="utf-8")
     _show(found, out)
     _try(out, short)
+
+
+def _name_of(data: str) -> str:
+    """A name for the campaign: the file's without its endings, or the folder's for a glob."""
+    path = Path(data).expanduser()
+    for part in (path.name, path.parent.name):
+        short = part.split(".")[0].strip("*?-_ ")
+        if short:
+            return short
+    return "campaign"
 
 
 def _ask_all(found: Inspection, answers: Answers) -> Inspection:

@@ -14,6 +14,9 @@ from uplift import columns
 from uplift.inspection.parse import Reading, read_text
 from uplift.inspection.words import MISSING_WORDS, TIME, plain, words_of
 
+SHOWN = 1000
+"""Different numbers up to which their texts are kept."""
+
 Kind = Literal["flag", "number", "date", "text", "empty"]
 
 
@@ -96,6 +99,9 @@ def _profile(column: pa.ChunkedArray, name: str, position: int, comma: bool) -> 
         column = pa.chunked_array([pa.nulls(len(column))])
     if pa.types.is_null(column.type):
         return Profile(name, position, "empty", np.full(len(column), -1, np.int32), (), None)
+    many = _many_numbers(column, name, position)
+    if many is not None:
+        return many
     encoded = columns.labels(column)
     words = [word or "" for word in encoded.dictionary.to_pylist()]
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
@@ -126,6 +132,20 @@ def _profile(column: pa.ChunkedArray, name: str, position: int, comma: bool) -> 
     else:
         kind = "number"
     return Profile(name, position, kind, codes, tuple(words), numbers)
+
+
+def _many_numbers(column: pa.ChunkedArray, name: str, position: int) -> Profile | None:
+    """Profile of a numeric column with many values, whose texts nobody reads; None for other columns."""
+    if not columns.is_numeric(column) or columns.is_time(column) or set(words_of(name)) & set(TIME):
+        return None
+    numbers = columns.to_float(column, dtype=np.float64)
+    seen = np.isfinite(numbers)
+    distinct, inverse = np.unique(numbers[seen], return_inverse=True)
+    if distinct.size <= SHOWN:
+        return None
+    codes = np.full(numbers.size, -1, np.int32)
+    codes[seen] = inverse
+    return Profile(name, position, "number", codes, (), np.where(seen, numbers, np.nan))
 
 
 def _compact_dates(column: pa.ChunkedArray, name: str) -> Reading | None:

@@ -63,7 +63,9 @@ def read_raw(source: Source) -> Raw:
     files = find_files(source)
     sheets = [file for file in files if file.suffix.lower() in SHEETS]
     if sheets:
-        raise CampaignError(f"{sheets[0]} is a spreadsheet; save its sheet as CSV (UTF-8) and name that file.")
+        raise CampaignError(
+            f"{sheets[0]} is a spreadsheet; save its sheet as CSV (UTF-8) and name that file."
+        )
     if not all(file.name.lower().endswith(CSV_SUFFIXES) for file in files):
         table = read_table(source)
         return _with_clean_names(Raw(table, (), False))

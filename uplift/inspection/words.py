@@ -83,6 +83,8 @@ def plain(text: str) -> str:
     >>> plain(" Geöffnet ")
     'geoffnet'
     """
+    if text.isascii():
+        return text.strip().lower()
     decomposed = unicodedata.normalize("NFKD", text.strip().lower())
     return "".join(mark for mark in decomposed if not unicodedata.combining(mark))
 
