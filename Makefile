@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Two workers on two cores; each keeps its libraries to one thread so that they do not fight.
 WORKERS ?= 2
 
-.PHONY: help demo install test lint format bench notebooks clean
+.PHONY: help demo install test lint format bench notebooks docs clean
 
 help:
 	@echo "make demo       install, simulate a campaign, write reports/demo/"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      measure speed and accuracy (benchmarks/)"
 	@echo "make notebooks  execute the notebooks"
+	@echo "make docs       build the documentation into build/docs/"
 	@echo "make clean      remove the environment and generated files"
 
 install: $(STAMP)
@@ -40,6 +41,12 @@ bench: install
 
 notebooks: install
 	$(BIN)/python -m notebooks
+
+# The theme warns of its successor on every run; that is no defect of the pages.
+docs: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "documentation: build/docs/index.html"
 
 format: install
 	$(BIN)/ruff check --fix .

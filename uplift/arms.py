@@ -33,6 +33,13 @@ class CostRule:
     ------
     CampaignError
         Amount or share missing, negative, not finite, or both given.
+
+    Examples
+    --------
+    >>> CostRule(on="conversion", amount=5.0)  # paid when it is redeemed
+    CostRule(on='conversion', amount=5.0, share=None)
+    >>> CostRule(on="value", share=0.1).share  # ten per cent off
+    0.1
     """
 
     on: str
@@ -87,6 +94,11 @@ class Arm:
     ------
     CampaignError
         Amount, threshold or share out of range.
+
+    Examples
+    --------
+    >>> Arm(name="coupon_5", amount=5.0, cost=CostRule(on="conversion", amount=5.0)).amount
+    5.0
     """
 
     name: str

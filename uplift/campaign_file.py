@@ -372,6 +372,14 @@ def write_campaign_folder(
     Only the columns with a part to play are written. There is no ``[decide]`` section: what the money is worth
     is for the reader to add.
 
+    Parameters
+    ----------
+    campaign : Campaign
+    folder : path
+        Made when missing.
+    overwrite : bool
+        Replace what an earlier call wrote.
+
     Returns
     -------
     Path

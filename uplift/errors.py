@@ -68,6 +68,15 @@ def first_line(error: BaseException) -> str:
 def did_you_mean(name: str, options: Iterable[str], *, limit: int = 8) -> str:
     """Second half of an "unknown NAME" sentence: the nearest option, else the list of options.
 
+    Parameters
+    ----------
+    name : str
+        What was written.
+    options : iterable of str
+        What is valid.
+    limit : int
+        Options that are listed at most.
+
     Examples
     --------
     >>> did_you_mean("clik", ["click", "conversion"])

@@ -49,6 +49,12 @@ class Roles:
         Columns that are never features.
     categorical : tuple of str, optional
         Features to treat as categories; default those that hold text.
+
+    Examples
+    --------
+    >>> roles = Roles.of(treatment="coupon", control="none", chain=["click", "buy"], value="spend", exclude=["note"])
+    >>> roles.feature_names(["coupon", "click", "buy", "spend", "note", "age"])
+    ('age',)
     """
 
     treatment: str

@@ -90,6 +90,16 @@ def allocate(
     AllocationError
         The effects are ranking scores only, an arm has no cost rule, a stage or margin is missing, ids repeat, a
         number cannot be used, intervals are needed and missing, or the constraints cannot hold together.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from uplift import CostRule, Effects
+    >>> mu = np.array([[[0.10], [0.20]], [[0.30], [0.31]]], np.float32)  # two customers, none and ten, buy
+    >>> effects = Effects(mu, units=pa.array([7, 8]), arms=("none", "ten"), stages=("buy",), model="m")
+    >>> plan = allocate(effects, costs={"ten": CostRule(on="send", amount=1.0)}, margin=40.0, budget=1.0)
+    >>> plan.arm_codes.tolist(), round(plan.certificate.expected_value, 2)
+    ([1, 0], 4.0)
     """
     if not effects.calibrated:
         raise AllocationError(

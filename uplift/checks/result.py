@@ -111,7 +111,7 @@ class CheckResult:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CheckReport:
     """All answers, in a fixed order. ``report["sample_ratio"]`` is one of them.
 
@@ -177,6 +177,9 @@ class CheckReport:
             f"  {result.status.upper()}  {result.check:<{width}}  {result.detail}" for result in self.results
         ]
         return "\n".join([self._headline(), *lines])
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __rich__(self) -> Table:
         from rich.table import Table

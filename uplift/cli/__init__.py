@@ -11,6 +11,7 @@ from uplift.cli import (
     data_commands,
     decision_commands,
     export_commands,
+    init_command,
     list_command,
     model_commands,
     run_commands,
@@ -32,6 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for room in (
+    init_command,
     run_commands,
     model_commands,
     tune_commands,

@@ -274,6 +274,11 @@ def list_datasets() -> list[DatasetCard]:
 def get_card(name: str) -> DatasetCard:
     """The card of a data set.
 
+    Parameters
+    ----------
+    name : str
+        One of :func:`list_datasets`.
+
     Raises
     ------
     DatasetError

@@ -47,6 +47,13 @@ def verify_dataset(name: str, *, home: Home = None) -> list[Finding]:
     Figures of the full data are compared with a sample of it to four standard errors, corrected for the
     share that was drawn: sqrt(p (1 - p) / n * (1 - share)).
 
+    Parameters
+    ----------
+    name : str
+        Name of a card.
+    home : path, optional
+        Only folder to search; default ``UPLIFT_DATA_HOME``, then the user's cache.
+
     Raises
     ------
     DatasetError

@@ -52,6 +52,13 @@ def sklift_qini_auc_score(
     ------
     EvaluationError
         Inputs do not fit together, or the optimum gains nothing.
+
+    Examples
+    --------
+    >>> outcome, treatment = [1, 0, 1, 0, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0, 1, 0]
+    >>> uplift = [0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1]
+    >>> round(sklift_qini_auc_score(outcome, uplift, treatment), 4)
+    0.6491
     """
     y, score, treated = _inputs(outcome, uplift, treatment, binary=True)
     cells = Ranking.build(score, treated, y).cells
@@ -73,7 +80,17 @@ def sklift_qini_auc_score(
 def sklift_uplift_auc_score(outcome: npt.ArrayLike, uplift: npt.ArrayLike, treatment: npt.ArrayLike) -> float:
     """``sklift.metrics.uplift_auc_score``: area of V2 above its chord over that of scikit-uplift's optimum.
 
-    Parameters and errors as :func:`sklift_qini_auc_score`.
+    Parameters
+    ----------
+    outcome, uplift, treatment : array_like [row]
+        As for :func:`sklift_qini_auc_score`, with its errors.
+
+    Examples
+    --------
+    >>> outcome, treatment = [1, 0, 1, 0, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0, 1, 0]
+    >>> uplift = [0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1]
+    >>> round(sklift_uplift_auc_score(outcome, uplift, treatment), 4)
+    0.6032
     """
     y, score, treated = _inputs(outcome, uplift, treatment, binary=True)
     return float(scores.auuc_sklift(Ranking.build(score, treated, y).cells))
@@ -102,6 +119,13 @@ def sklift_uplift_at_k(
     ------
     EvaluationError
         Inputs do not fit together, or the top holds no treated or no control rows (scikit-uplift gives NaN there).
+
+    Examples
+    --------
+    >>> outcome, treatment = [1, 0, 1, 0, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0, 1, 0]
+    >>> uplift = [0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1]
+    >>> round(sklift_uplift_at_k(outcome, uplift, treatment, k=0.5), 4)
+    1.0
     """
     y, score, treated = _inputs(outcome, uplift, treatment, binary=True)
     if not 0 < k < 1:
@@ -144,6 +168,13 @@ def sklift_weighted_average_uplift(
     ------
     EvaluationError
         Inputs do not fit together, or a bin holds no treated or no control rows (scikit-uplift gives NaN there).
+
+    Examples
+    --------
+    >>> outcome, treatment = [1, 0, 1, 0, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0, 1, 0]
+    >>> uplift = [0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1]
+    >>> round(sklift_weighted_average_uplift(outcome, uplift, treatment, bins=2), 4)
+    0.25
     """
     y, score, treated = _inputs(outcome, uplift, treatment, binary=True)
     if not 1 <= bins < len(y):
@@ -187,6 +218,13 @@ def causalml_auuc_score(
     ------
     EvaluationError
         Inputs do not fit together, or `normalize` with an average effect of 0.
+
+    Examples
+    --------
+    >>> outcome, treatment = [1, 0, 1, 0, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0, 1, 0]
+    >>> uplift = [0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1]
+    >>> round(causalml_auuc_score(outcome, uplift, treatment), 4)
+    1.0
     """
     y, score, treated = _inputs(outcome, uplift, treatment)
     lift = _causalml_lift(y, score, treated, scale=None)
@@ -198,7 +236,17 @@ def causalml_qini_score(
 ) -> float:
     """``causalml.metrics.qini_score``: mean over rows of V1 less its chord, by default over the absolute end of V1.
 
-    Parameters and errors as :func:`causalml_auuc_score`.
+    Parameters
+    ----------
+    outcome, uplift, treatment, normalize
+        As for :func:`causalml_auuc_score`, with its errors.
+
+    Examples
+    --------
+    >>> outcome, treatment = [1, 0, 1, 0, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0, 1, 0]
+    >>> uplift = [0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1]
+    >>> round(causalml_qini_score(outcome, uplift, treatment), 4)
+    0.6296
     """
     y, score, treated = _inputs(outcome, uplift, treatment)
     qini = _normalised(_causalml_lift(y, score, treated, scale="treated"), normalize)
@@ -254,6 +302,13 @@ def ydf_auuc(
         As for :func:`sklift_qini_auc_score`.
     weight : array_like [row], optional
         Positive row weights.
+
+    Examples
+    --------
+    >>> outcome, treatment = [1, 0, 1, 0, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0, 1, 0]
+    >>> uplift = [0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1]
+    >>> round(ydf_auuc(outcome, uplift, treatment), 4)
+    0.3281
     """
     y, score, treated = _inputs(outcome, uplift, treatment)
     weights = None if weight is None else np.asarray(weight, np.float64)

@@ -136,6 +136,11 @@ def describe(metric: str) -> Definition:
     ------
     KeyError
         Unknown id.
+
+    Examples
+    --------
+    >>> describe("uplift_at_30").title, describe("qini_per_capita").unit
+    ('Uplift in the top 30 %', 'outcome per customer')
     """
     found = re.fullmatch(r"uplift_at_(\d+(?:_\d+)?)", metric)
     if found:

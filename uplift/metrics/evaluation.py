@@ -306,6 +306,14 @@ def evaluate(
     ------
     EvaluationError
         Effects do not belong to these rows, an arm has no rows, or parameters are out of range.
+
+    Examples
+    --------
+    >>> from uplift import make_model, simulate
+    >>> train, test = simulate(rows=2_000, arms=1, chain=["buy"], seed=0).campaign().split(test=0.5)
+    >>> evaluation = evaluate(test, make_model("response", n_estimators=10).fit(train).predict(test), draws=20)
+    >>> evaluation.score("response", "buy", "coupon_5").index.tolist()
+    ['model', 'stage', 'arm', 'metric', 'value', 'se', 'low', 'high']
     """
     named = {effects.model: effects} if isinstance(effects, Effects) else dict(effects)
     if not named:

@@ -24,7 +24,13 @@ MODEL_NAMES = tuple(card.name for card in ALL_CARDS)
 
 
 def list_models() -> list[ModelCard]:
-    """Cards of all models: ECUP, the deep networks, the blend, the classical ones, then the references."""
+    """Cards of all models: ECUP, the deep networks, the blend, the classical ones, then the references.
+
+    Examples
+    --------
+    >>> [card.name for card in list_models()][:2]
+    ['ecup', 'deep_s']
+    """
     return list(ALL_CARDS)
 
 
