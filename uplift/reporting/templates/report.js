@@ -70,6 +70,15 @@
     });
   }
 
+  // Always the same object: where the settings differ, Plotly.react draws everything twice, and two changes in one
+  // moment answer each other for ever.
+  const CAMERA = {
+    name: "toImage",
+    title: "Download as a picture",
+    icon: Plotly.Icons.camera,
+    click: (plot) => Plotly.downloadImage(plot, { format: "png", scale: 2, filename: plot.dataset.drawn.replace(/:/g, "-") }),
+  };
+
   function draw(plot) {
     const spec = data.figures[keyOf(plot)];
     // What is closed has no width: it is drawn when it is opened.
@@ -85,8 +94,7 @@
       responsive: !printing,
       displaylogo: false,
       displayModeBar: "hover",
-      modeBarButtons: [["toImage"]],
-      toImageButtonOptions: { filename: keyOf(plot).replace(/:/g, "-"), scale: 2 },
+      modeBarButtons: [[CAMERA]],
     });
   }
 
