@@ -112,7 +112,7 @@ def without_intervals(case: Case) -> Case:
         return frame
 
     nothing = np.full_like(next(iter(evaluation.curves.values())).share, np.nan)
-    ends = dict.fromkeys(("gain_low", "gain_high", "lift_low", "lift_high"), nothing)
+    ends = dict.fromkeys(("gain_low", "gain_high", "lift_low", "lift_high", "toc_low", "toc_high"), nothing)
     curves = {
         key: replace(curve, **ends) if key[2] == small else curve for key, curve in evaluation.curves.items()
     }

@@ -267,13 +267,10 @@ def test_parts_of_the_chain_add_up_to_the_difference_of_the_means(case: Case) ->
             assert sum(part.contribution for part in parts) == pytest.approx(gain, abs=1e-12)
 
 
-def test_a_chain_with_a_zero_rate_or_an_adjusted_design_is_not_split(case: Case) -> None:
-    rates = case.evaluation.rates.copy()
-    rates.loc[(rates["stage"] == "conversion") & (rates["arm"] == case.evaluation.arms[0]), "value"] = 0.0
+def test_a_chain_that_was_not_split_has_no_parts(case: Case) -> None:
     arm = case.evaluation.arms[1]
-    assert chain_parts(dataclasses.replace(case.evaluation, rates=rates), arm, "conversion") is None
-    ate = case.evaluation.ate.assign(adjusted="strata")
-    assert chain_parts(dataclasses.replace(case.evaluation, ate=ate), arm, "conversion") is None
+    chain = case.evaluation.chain[case.evaluation.chain["stage"] != "conversion"]
+    assert chain_parts(dataclasses.replace(case.evaluation, chain=chain), arm, "conversion") is None
 
 
 def test_relative_interval_is_that_of_the_ratio_of_two_means(case: Case) -> None:

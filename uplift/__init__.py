@@ -34,6 +34,7 @@ _PUBLIC = {
     "allocate_arrays": "uplift.allocation",
     "check": "uplift.checks",
     "evaluate": "uplift.metrics",
+    "explain": "uplift.insight",
     "list_models": "uplift.models.registry",
     "load_dataset": "uplift.datasets",
     "load_model": "uplift.models.registry",
@@ -59,6 +60,7 @@ __all__ = [
     "allocate_arrays",
     "check",
     "evaluate",
+    "explain",
     "list_models",
     "load_dataset",
     "load_model",
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from uplift.datasets import load_dataset
     from uplift.effects import Effects
     from uplift.errors import UpliftError
+    from uplift.insight import explain
     from uplift.metrics import Evaluation, evaluate
     from uplift.models.ecup import ECUP
     from uplift.models.registry import list_models, load_model, make_model

@@ -117,6 +117,17 @@ class DecideSection(_Section):
         return self
 
 
+class ReportSection(_Section):
+    """``[report]``: what of the report takes time.
+
+    `drivers` asks for the importance of the features and the effect by feature (bounded, up to a minute or two with a slow
+    model), `shap` for SHAP values of a surrogate.
+    """
+
+    drivers: bool = True
+    shap: bool = False
+
+
 class CampaignFile(_Section):
     """A whole ``campaign.toml``.
 
@@ -147,6 +158,7 @@ class CampaignFile(_Section):
     split: SplitSection = SplitSection()
     models: dict[str, dict[str, Any]] = {}
     decide: DecideSection | None = None
+    report: ReportSection = ReportSection()
     tune: dict[str, dict[str, Any]] = {}
     _folder: Path = PrivateAttr(default=Path())
 
@@ -376,6 +388,7 @@ def _section(path: list[str]) -> str:
 def _valid_keys(path: list[str]) -> list[str]:
     sections: dict[tuple[str, ...], type[BaseModel]] = {
         (): CampaignFile, ("campaign",): CampaignSection, ("split",): SplitSection, ("decide",): DecideSection,
+        ("report",): ReportSection,
     }  # fmt: skip
     if path[:1] == ["arms"]:
         model: type[BaseModel] = CostSection if path[-1] == "cost" and len(path) == 3 else ArmSection

@@ -288,6 +288,7 @@ def _evaluate_and_decide(work: _Work) -> str:
         work.notes.append(
             "The campaign file has no [decide] section, so nothing was allocated; add one with budget = ... and margin = ..., and a cost = { on = ..., amount = ... } to every [arms.NAME]."
         )
+    insight = _explain(work, chosen)
     if evaluation.notes:
         work.notes.append(
             f"{len(evaluation.notes)} metric(s) could not be computed, for example {evaluation.notes[0]}"
@@ -296,11 +297,29 @@ def _evaluate_and_decide(work: _Work) -> str:
     write_json(folder / names.CHECKS, work.checks.to_list())
     described = _describe_run(work, scored, chosen, reason)
     with work.watch.step("write the report"):
-        report(folder / names.REPORT, work.campaign, evaluation, plan, checks=work.checks, run=described)
+        report(
+            folder / names.REPORT, work.campaign, evaluation, plan,
+            checks=work.checks, run=described, insight=insight,
+        )  # fmt: skip
     described["timings"] = work.watch.seconds
     described["peak_memory_mb"] = peak_memory_mb()
     write_json(folder / names.RUN, described)
     return chosen
+
+
+def _explain(work: _Work, chosen: str) -> Any:
+    """Segments, quadrants and drivers of the chosen model on the test part, kept as a file of the run folder."""
+    from uplift.insight import explain
+
+    wanted, step = work.config.report, f"explain {chosen}"
+    with work.watch.step(step):
+        insight = explain(
+            work.test, work.test_effects[chosen], work.models[chosen] if wanted.drivers else None,
+            stage=work.stage, shap=wanted.shap, random_state=work.seed, name=chosen,
+            on_progress=lambda text: work.watch.progress.start(f"{step}: {text}"),
+        )  # fmt: skip
+    insight.write(work.folder / names.INSIGHT)
+    return insight
 
 
 def _choose(work: _Work) -> tuple[str, str]:

@@ -27,6 +27,7 @@ ALLOCATION_PARQUET = "allocation.parquet"
 ALLOCATION_CSV = "allocation.csv"
 ALLOCATION_JSON = "allocation.json"
 CHECKS = "checks.json"
+INSIGHT = "insight.json"
 MODELS = "models"
 RUN = "run.json"
 

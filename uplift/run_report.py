@@ -41,7 +41,16 @@ def report_run(run: str | os.PathLike[str], out: str | os.PathLike[str] | None =
         _plan_again(folder, described),
         checks=folder.read_json(names.CHECKS),
         run=described,
+        insight=_insight(folder),
     )
+
+
+def _insight(folder: RunFolder) -> Any:
+    """Segments and drivers as the run computed them; None in folders of versions that did not."""
+    from uplift.insight import Insight
+
+    path = folder.path / names.INSIGHT
+    return Insight.read(path) if path.is_file() else None
 
 
 def _plan_again(folder: RunFolder, described: dict[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from uplift.metrics.calibration import calibration_error, calibration_slope
 from uplift.metrics.definitions import BINARY_ONLY, HEADLINE, uplift_at_id
 from uplift.metrics.influence import placebo_error, rate_influence, standard_error
 from uplift.metrics.ranking import Cells, Ranking
+from uplift.metrics.toc import toc_with_band
 
 CURVE_POINTS = 101
 GROUPS = 10
@@ -32,6 +33,9 @@ class Curve:
         V4, outcome gained per customer, and its pointwise band.
     lift, lift_low, lift_high : ndarray [point]
         V2 / n: mean difference among the treated share, times the share, and its pointwise band.
+    toc, toc_low, toc_high : ndarray [point]
+        Mean difference among the treated share less that among all, and its pointwise band; NaN where the share is too
+        small to compare anything.
     """
 
     share: np.ndarray
@@ -41,6 +45,9 @@ class Curve:
     lift: np.ndarray
     lift_low: np.ndarray
     lift_high: np.ndarray
+    toc: np.ndarray
+    toc_low: np.ndarray
+    toc_high: np.ndarray
 
 
 class Scored(NamedTuple):
@@ -224,6 +231,7 @@ class ArmScores:
                 np.interp(grid, np.append(0.0, a), np.append(0.0, b)) for a, b in zip(xs, ys, strict=True)
             ]).std(axis=0, ddof=1)  # fmt: skip
             parts += [line, line - z * se, line + z * se]
+        parts += toc_with_band(ranking.cells, draws, grid, z)
         return Curve(grid, *parts)
 
     def _tenths(self, ranking: Ranking, tau: np.ndarray) -> list[dict]:

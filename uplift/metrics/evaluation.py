@@ -15,6 +15,7 @@ from uplift.effects import Effects
 from uplift.errors import EvaluationError, did_you_mean
 from uplift.metrics.arm_scores import ArmScores, Curve
 from uplift.metrics.average import Comparison, arm_mean, compare, difference_in_means
+from uplift.metrics.chain import CHAIN_COLUMNS, chain_decomposition
 from uplift.metrics.definitions import HEADLINE, describe
 from uplift.metrics.paired import DIFFERENCE_COLUMNS, paired_differences, placebo_ranges
 
@@ -55,6 +56,9 @@ class Evaluation:
         Per model, stage and arm: range (low, high) in which the headline would lie if coupons did nothing, its
         standard error se, and p, the probability of one as far from 0 as the one found.
     curves : dict of (model, stage, arm) to Curve
+    chain : DataFrame
+        Per treated arm and stage: the part of the effect that every step of the chain contributes, with its interval (see
+        :func:`uplift.metrics.chain.chain_decomposition`).
     notes : tuple of str
         What could not be computed, and why.
     """
@@ -73,6 +77,7 @@ class Evaluation:
     differences: pd.DataFrame
     placebo: pd.DataFrame
     curves: dict[tuple[str, str, str], Curve] = field(repr=False)
+    chain: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CHAIN_COLUMNS)))
     notes: tuple[str, ...] = ()
 
     def score(self, model: str, stage: str, arm: str, metric: str = HEADLINE) -> pd.Series:
@@ -148,6 +153,7 @@ class Evaluation:
             },
             "differences": _records(self.differences),
             "placebo": _records(self.placebo),
+            "chain": _records(self.chain),
             "notes": list(self.notes),
         }
 
@@ -319,6 +325,7 @@ def evaluate(
         differences=pd.DataFrame(differences, columns=DIFFERENCE_COLUMNS),
         placebo=pd.DataFrame(placebo),
         curves=curves,
+        chain=chain_decomposition(campaign, confidence=confidence),
         notes=tuple(dict.fromkeys(notes)),
     )
 

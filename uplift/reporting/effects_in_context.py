@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
-from uplift.arms import VALUE_STAGE
+from uplift.metrics.chain import step_name
 from uplift.metrics.evaluation import Evaluation
 from uplift.metrics.inference import normal_quantile
 
@@ -57,14 +56,16 @@ class ChainPart:
         ``click``, or ``conversion given click``.
     treated, control : float
         The step's conditional rate (or value per conversion) in each group.
-    contribution : float
-        In outcome per customer; the parts of an effect add up to it.
+    contribution, low, high : float
+        In outcome per customer, with its interval; the parts of an effect add up to it.
     """
 
     step: str
     treated: float
     control: float
     contribution: float
+    low: float
+    high: float
 
 
 def average_effects(evaluation: Evaluation) -> list[AverageEffect]:
@@ -106,36 +107,16 @@ def average_effects(evaluation: Evaluation) -> list[AverageEffect]:
 
 
 def chain_parts(evaluation: Evaluation, arm: str, stage: str) -> list[ChainPart] | None:
-    """Split the difference of the plain means at `stage` into the steps that lead to it.
-
-    Logarithmic mean Divisia decomposition (Ang 2004): with the outcome Y = r1 r2 ... rk in each group, step j
-    contributes L(Y_T, Y_C) ln(r_jT / r_jC), L(a, b) = (a - b) / ln(a / b). The parts add up without a rest.
-
-    Returns
-    -------
-    list of ChainPart or None
-        None when a rate is not positive, when the stage is the first, or when the design needs an adjustment
-        (the plain means would then mix the steps with the design).
-    """
-    adjusted = evaluation.ate["adjusted"].isin(("none", "weights"))
-    steps = list(evaluation.stages[: evaluation.stages.index(stage) + 1])
-    if len(steps) < 2 or not adjusted.all():
+    """The parts of the effect of `arm` at `stage`, from :attr:`Evaluation.chain`; None when it was not split."""
+    rows = evaluation.chain
+    rows = rows[(rows["arm"] == arm) & (rows["stage"] == stage)]
+    if rows.empty:
         return None
-    means = {(r["stage"], r["arm"]): float(r["value"]) for r in evaluation.rates.to_dict("records")}
-    groups = [[means[step, name] for step in steps] for name in (arm, evaluation.arms[0])]
-    if min(min(group) for group in groups) <= 0:
-        return None
-    (treated, control) = (
-        [group[0], *(after / before for before, after in pairwise(group))] for group in groups
-    )
-    end_t, end_c = groups[0][-1], groups[1][-1]
-    weight = end_t if math.isclose(end_t, end_c, rel_tol=1e-12) else (end_t - end_c) / math.log(end_t / end_c)
-    names = [steps[0], *(_step(after, before) for before, after in pairwise(steps))]
+    steps = list(rows["step"])
     return [
-        ChainPart(name, t, c, weight * math.log(t / c))
-        for name, t, c in zip(names, treated, control, strict=True)
-    ]
-
-
-def _step(stage: str, before: str) -> str:
-    return f"{stage} per {before}" if stage == VALUE_STAGE else f"{stage} given {before}"
+        ChainPart(
+            step_name(str(row["step"]), str(before) if before is not None else None),
+            float(row["treated"]), float(row["control"]), float(row["value"]), float(row["low"]), float(row["high"]),
+        )
+        for before, row in zip([None, *steps], rows.to_dict("records"), strict=False)
+    ]  # fmt: skip

@@ -123,7 +123,7 @@ def chain_table(evaluation: Evaluation, stage: str, names: Names) -> Table | Non
     for arm in evaluation.arms[1:]:
         parts = chain_parts(evaluation, arm, stage)
         if parts is None:
-            return None
+            continue
         unit = effect_unit(stage)
         total = sum(part.contribution for part in parts)
         for part in parts:
@@ -136,7 +136,7 @@ def chain_table(evaluation: Evaluation, stage: str, names: Names) -> Table | Non
                         text_cell(part.step),
                         number_cell(part.control, given),
                         number_cell(part.treated, given),
-                        number_cell(part.contribution, unit, sign=True),
+                        number_cell(part.contribution, unit, part.low, part.high, sign=True),
                         # A share of a total that two opposite parts nearly cancel says nothing.
                         Cell(percent(share, digits=0), repr(share))
                         if abs(share) <= 2
@@ -165,6 +165,8 @@ def chain_table(evaluation: Evaluation, stage: str, names: Names) -> Table | Non
         Column(f"Part of the {shown} effect"),
         Column("Share"),
     )
+    if not rows:
+        return None
     return Table("table-chain", f"Where the {shown} effect comes from", columns, tuple(rows))
 
 
@@ -199,7 +201,7 @@ def scores_table(evaluation: Evaluation, chosen: str, role: str, arms: int, name
     heads = [Column("Model", numeric=False), Column("Stage", numeric=False), Column("Arm", numeric=False)]
     heads += [Column(_title(metric), metric) for metric in metrics]
     caption = f"Models side by side on the {whole(int(evaluation.campaign['rows']))} test rows, {evaluation.confidence:.0%} intervals"
-    return Table("table-scores", caption, tuple(heads), tuple(rows), sortable=True)
+    return Table("table-scores", caption, tuple(heads), tuple(rows), sortable=True, by="stage arm")
 
 
 def differences_table(evaluation: Evaluation, chosen: str, arms: int, names: Names) -> Table | None:
@@ -246,7 +248,7 @@ def differences_table(evaluation: Evaluation, chosen: str, arms: int, names: Nam
         Column("Told apart?", numeric=False),
     )
     caption = f"{chosen} less each other model, on the same rows ({evaluation.confidence:.0%} intervals of the paired difference)"
-    return Table("table-differences", caption, columns, tuple(rows), sortable=True)
+    return Table("table-differences", caption, columns, tuple(rows), sortable=True, by="stage arm")
 
 
 def definitions_table(evaluation: Evaluation) -> Table:

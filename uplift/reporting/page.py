@@ -11,11 +11,13 @@ import uplift
 from uplift.allocation import Allocation
 from uplift.campaign import Campaign
 from uplift.errors import OutputError, UpliftError
+from uplift.insight import Insight
 from uplift.io.atomic import write_text
 from uplift.metrics.evaluation import Evaluation
-from uplift.reporting import facts, next_steps, pictures, plan_facts, reproduce
+from uplift.reporting import facts, insight_facts, next_steps, pictures, plan_facts, reproduce
 from uplift.reporting.decision import decision
 from uplift.reporting.embed import script_json
+from uplift.reporting.insight_pictures import insight_pictures
 from uplift.reporting.markup import environment, source
 from uplift.reporting.measured import measured
 from uplift.reporting.names import Names
@@ -25,7 +27,7 @@ from uplift.reporting.soundness import check_list, light
 from uplift.reporting.tables import Table
 from uplift.reporting.theme import template
 from uplift.reporting.trained import trained_models
-from uplift.reporting.verdict import on_rows, verdict
+from uplift.reporting.verdict import on_rows, other_arm_sentence, verdict
 
 FILE_NAME = "report.html"
 
@@ -38,6 +40,7 @@ def report(
     *,
     checks: Any = None,
     run: Mapping[str, Any] | None = None,
+    insight: Insight | None = None,
     title: str | None = None,
     overwrite: bool = True,
 ) -> Path:
@@ -63,6 +66,8 @@ def report(
         ``campaign["rows_per_arm"]``, ``campaign["value"]`` (the value column's name), ``notes``, and ``simulated``, which marks the data as simulated.
         ``training`` maps model names to their ``history_``, which is drawn; ``models[NAME]`` says by which
         ``criterion``, ``max_epochs`` and ``patience`` it came about.
+    insight : Insight, optional
+        Segments, quadrants and drivers, from :func:`uplift.explain`. Without it the sections on them say so.
     title : str, optional
         Default: the campaign's name.
     overwrite : bool
@@ -85,7 +90,9 @@ def report(
         target = target / FILE_NAME
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists; pass overwrite=True to replace it or choose another path.")
-    return write_text(target, render(campaign, evaluation, plan, checks=checks, run=run, title=title))
+    return write_text(
+        target, render(campaign, evaluation, plan, checks=checks, run=run, insight=insight, title=title)
+    )
 
 
 def render(
@@ -95,14 +102,15 @@ def render(
     *,
     checks: Any = None,
     run: Mapping[str, Any] | None = None,
+    insight: Insight | None = None,
     title: str | None = None,
 ) -> str:
     """The page of :func:`report` as text."""
-    _same_campaign(campaign, evaluation, plan)
+    _same_campaign(campaign, evaluation, plan, insight)
     entries = check_list(checks)
     shown = environment().get_template("report.html.j2")
     return shown.render(
-        **_content(campaign, evaluation, plan, entries, run or {}, title),
+        **_content(campaign, evaluation, plan, entries, run or {}, insight, title),
         style=source("report.css"),
         script=source("page.js") + source("report.js"),
         plotly=_plotly_script(),
@@ -115,6 +123,7 @@ def _content(
     plan: Allocation | None,
     entries: list[dict[str, Any]],
     run: Mapping[str, Any],
+    insight: Insight | None,
     title: str | None,
 ) -> dict[str, Any]:
     lamp = light(entries)
@@ -137,7 +146,11 @@ def _content(
         "model": evaluation.models.index(chosen.model),
         "effects": 0,
         "curve": "gain",
+        "feature": 0,
     }
+    strongest = facts.strongest(evaluation, chosen.stage).arm
+    if insight is not None:
+        drawn |= insight_pictures(insight, evaluation.stages, shown, names)
     return {
         "title": title or campaign.name,
         "campaign": campaign,
@@ -159,9 +172,16 @@ def _content(
         "scores_table": facts.scores_table(evaluation, chosen.model, chosen.role, shown, names),
         "differences_table": facts.differences_table(evaluation, chosen.model, shown, names),
         "shown_arms": shown,
+        "who": _who(insight, evaluation, strongest, names),
+        "drivers": _drivers(insight, names),
         "trained": trained,
         "start": start,
-        "plan_sentences": plan_sentences(plan, chosen, names) if plan is not None else [],
+        "plan_sentences": [
+            *plan_sentences(plan, chosen, names),
+            *other_arm_sentence(campaign, evaluation, plan, chosen, names),
+        ]
+        if plan is not None
+        else [],
         "certificate_sentences": certificate_sentences(plan) if plan is not None else [],
         "allocation_table": plan_facts.allocation_table(plan, names) if plan is not None else None,
         "budget_table": plan_facts.budget_table(plan) if plan is not None else None,
@@ -197,8 +217,51 @@ def _content(
             "stages": list(enumerate(map(names.stage, evaluation.stages))),
             "arms": list(enumerate(names.all_arms(evaluation.arms[1 : 1 + shown]))),
             "models": list(enumerate(evaluation.models)),
+            "features": list(enumerate(one.feature for one in insight.dependence)) if insight else [],
         },
         "version": uplift.__version__,
+    }
+
+
+def _who(
+    insight: Insight | None, evaluation: Evaluation, strongest: str, names: Names
+) -> dict[str, Any] | None:
+    """Segments, quadrants and the spread of the effects; None without insight."""
+    if insight is None:
+        return None
+    return {
+        "answer": insight_facts.best_segment_sentence(insight, strongest, names),
+        "stage": names.stage(insight.stage),
+        "model": insight.model,
+        "sentences": [
+            (insight.all_arms.index(arm) - 1, sentence)
+            for arm in insight.arms
+            for sentence in insight_facts.segment_sentences(insight, arm, names)
+        ],
+        "segments_table": insight_facts.segments_table(insight, names),
+        "quadrants_table": insight_facts.quadrants_table(insight, names),
+        "rules": [
+            (insight.all_arms.index(arm) - 1, insight_facts.quadrant_rule(insight, arm, names))
+            for arm in insight.arms
+        ],
+        "spread_table": insight_facts.spread_table(insight, evaluation.stages, names),
+        "explained": [
+            (insight.all_arms.index(one.arm) - 1, percent(one.explained, digits=0))
+            for one in insight.segments
+        ],
+        "notes": list(insight.notes),
+    }
+
+
+def _drivers(insight: Insight | None, names: Names) -> dict[str, Any] | None:
+    """Importance, effect by feature and SHAP; None without insight."""
+    if insight is None:
+        return None
+    return {
+        "sentences": insight_facts.driver_sentences(insight, names),
+        "importance_table": insight_facts.importance_table(insight, names),
+        "dependence_table": insight_facts.dependence_table(insight, names),
+        "shap_table": insight_facts.shap_table(insight, names),
     }
 
 
@@ -235,11 +298,20 @@ def _subtitle(campaign: Campaign, evaluation: Evaluation, run: Mapping[str, Any]
     return f"{whole(rows)} rows, {len(campaign.arms) - 1} arm{'s' if len(campaign.arms) != 2 else ''} and control, {pictures.models_and_references(evaluation)} {where}"
 
 
-def _same_campaign(campaign: Campaign, evaluation: Evaluation, plan: Allocation | None) -> None:
+def _same_campaign(
+    campaign: Campaign, evaluation: Evaluation, plan: Allocation | None, insight: Insight | None
+) -> None:
     if tuple(evaluation.arms) != campaign.arm_names or tuple(evaluation.stages) != campaign.stages:
         raise UpliftError(
             f"the evaluation has arms {', '.join(evaluation.arms)} and stages {', '.join(evaluation.stages)}, the campaign "
             f"{', '.join(campaign.arm_names)} and {', '.join(campaign.stages)}; pass the campaign that was evaluated."
+        )
+    if insight is not None and (
+        insight.all_arms != campaign.arm_names or insight.stage not in evaluation.stages
+    ):
+        raise UpliftError(
+            f"the insight is about the arms {', '.join(insight.all_arms)} at stage {insight.stage!r}, the campaign has "
+            f"{', '.join(campaign.arm_names)} and {' -> '.join(evaluation.stages)}; explain the campaign that was evaluated."
         )
     if plan is not None and tuple(plan.arms) != campaign.arm_names:
         raise UpliftError(

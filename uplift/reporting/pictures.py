@@ -21,8 +21,8 @@ from uplift.reporting.numbers import MONEY, RELATIVE, effect_unit, metric_unit, 
 from uplift.reporting.soundness import balance_rows
 from uplift.reporting.training import Network, training_alt
 
-BYTES_PER_CURVE = 12_000
-"""About what one model adds to the file per stage and arm: two curves with bands, tenths and a score."""
+BYTES_PER_CURVE = 18_000
+"""About what one model adds to the file per stage and arm: three curves with bands, tenths, calibration and a score."""
 CURVE_BYTES = 2_200_000
 FEW_MODELS = 3
 ALT_MODELS = 4
@@ -93,7 +93,11 @@ def model_pictures(evaluation: Evaluation, highlighted: list[str], names: Names)
     for s, stage in enumerate(evaluation.stages):
         for a, arm in enumerate(evaluation.arms[1 : 1 + shown_arms(evaluation)]):
             pair = f"{s}:{a}"
-            for kind, make in (("gain", figures.qini_figure), ("lift", figures.uplift_figure)):
+            for kind, make in (
+                ("gain", figures.qini_figure),
+                ("lift", figures.uplift_figure),
+                ("toc", figures.toc_figure),
+            ):
                 found[f"{kind}:{pair}"] = figure_spec(
                     make(evaluation, stage, arm, bands=bands, names=names),
                     _curve_alt(evaluation, stage, arm, kind, highlighted, names),
@@ -107,6 +111,11 @@ def model_pictures(evaluation: Evaluation, highlighted: list[str], names: Names)
                     figures.deciles_figure(evaluation, model, stage, arm, names=names),
                     _tenths_alt(evaluation, model, stage, arm, names),
                 )
+                if model not in evaluation.uncalibrated:
+                    found[f"calibration:{m}:{pair}"] = figure_spec(
+                        figures.calibration_figure(evaluation, model, stage, arm, names=names),
+                        _calibration_alt(evaluation, model, stage, arm, names),
+                    )
     return found
 
 
@@ -171,7 +180,7 @@ def _curve_alt(
     evaluation: Evaluation, stage: str, arm: str, kind: str, models: list[str], names: Names
 ) -> str:
     unit = effect_unit(stage)
-    name = "Qini curve" if kind == "gain" else "Uplift curve"
+    name = {"gain": "Qini curve", "lift": "Uplift curve", "toc": "TOC curve"}[kind]
     parts = []
     for model in models[:ALT_MODELS]:
         curve = evaluation.curves[model, stage, arm]
@@ -181,6 +190,9 @@ def _curve_alt(
         )
         parts.append(f"{model} {unit.show(float(getattr(curve, kind)[at]))} ({band})")
     end = float(getattr(evaluation.curves[evaluation.models[0], stage, arm], kind)[-1])
+    if kind == "toc":
+        shown = "; ".join(parts)
+        return f"{name} of {models_and_references(evaluation)}, {names.stage(stage)}, {names.arm(arm)}. The best 30 % less all: {shown}. Random order: 0 everywhere."
     return (
         f"{name} of {models_and_references(evaluation)}, {names.stage(stage)}, {names.arm(arm)}. With the best 30 % treated: {'; '.join(parts)}. "
         f"With everybody treated: {unit.show(end)}."
@@ -207,6 +219,21 @@ def _tenths_alt(evaluation: Evaluation, model: str, stage: str, arm: str, names:
         f"Observed effect by tenth of the ranking of {model}, {pair}: {unit.show(first['observed'], sign=True)} "
         f"in the first tenth, {unit.show(last['observed'], sign=True)} in the last. "
         f"{_best_arm(evaluation, stage, names)}"
+    )
+
+
+def _calibration_alt(evaluation: Evaluation, model: str, stage: str, arm: str, names: Names) -> str:
+    unit, pair = effect_unit(stage), f"{names.stage(stage)}, {names.arm(arm)}"
+    rows = evaluation.groups
+    rows = rows[(rows["model"] == model) & (rows["stage"] == stage) & (rows["arm"] == arm)]
+    if rows.empty:
+        return f"No tenths for {model}, {pair}."
+    inside = int(((rows["low"] <= rows["predicted"]) & (rows["predicted"] <= rows["high"])).sum())
+    first = rows.iloc[0]
+    return (
+        f"Observed against predicted effect by tenth of the ranking of {model}, {pair}: in {inside} of {len(rows)} tenths the "
+        f"prediction lies inside the interval of the observed effect. First tenth: predicted "
+        f"{unit.show(first['predicted'], sign=True)}, observed {unit.show(first['observed'], sign=True)}."
     )
 
 

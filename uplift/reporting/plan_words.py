@@ -53,8 +53,34 @@ def plan_sentences(plan: Allocation, chosen: Decision, names: Names | None = Non
     return [*sentences, _measured_sentence(plan, found, names or Names()), *_cost_sentence(plan, found)]
 
 
-def plan_numbers(plan: Allocation) -> list[KeyNumber]:
-    """The cards of the plan."""
+def plan_verdict(plan: Allocation, chosen: Decision) -> str:
+    """The plan in one sentence: whom it treats, for how much, and what that is worth."""
+    c, found = plan.certificate, measured(plan)
+    limit = f"With a budget of {amount(c.budget)}" if math.isfinite(c.budget) else "Without a limit"
+    if not c.n_treated:
+        return f"{limit} the plan gives nobody a coupon."
+    text = f"{limit} the plan gives a coupon to {whole(c.n_treated)} of {whole(c.n_units)} customers"
+    if found is None or not found.arms or not found.interval:
+        return (
+            f"{text}: the model expects {MONEY.show(c.expected_value)} of incremental value for "
+            f"{MONEY.show(c.expected_cost)} of spend, which was not measured with an interval."
+        )
+    worth = f"{MONEY.show(found.value)} ({MONEY.interval(found.low, found.high)}) of incremental value"
+    if chosen.margin:
+        more = [decimal(n / chosen.margin, 0) for n in (found.value, found.low, found.high)]
+        worth += f", {more[0]} ({more[1]} to {more[2]}) more {events(chosen.stage)},"
+    text += f": measured on randomised outcomes it brings {worth} for {MONEY.show(c.expected_cost)} of expected spend"
+    if found.high < 0:
+        return f"{text}; it loses value, do not run it."
+    if found.low <= 0:
+        return f"{text}; the interval includes zero, so a gain is not shown."
+    if found.low > c.expected_cost:
+        return f"{text}; it pays for itself even at the lower end."
+    return f"{text}."
+
+
+def plan_numbers(plan: Allocation, chosen: Decision | None = None) -> list[KeyNumber]:
+    """The cards of the plan; with a margin also the additional events."""
     c, found = plan.certificate, measured(plan)
     dear = c.expected_value < c.expected_cost
     customers = f"{whole(c.n_units)} customers"
@@ -73,6 +99,8 @@ def plan_numbers(plan: Allocation) -> list[KeyNumber]:
     ]  # fmt: skip
     if found is not None and c.n_treated:
         cards.append(_measured_card(plan, found))
+    if chosen is not None and chosen.margin and c.n_treated:
+        cards.insert(0, _events_card(plan, found, chosen.stage, chosen.margin))
     cards.append(
         KeyNumber(
             "treated", "Customers with a coupon", whole(c.n_treated),
@@ -138,6 +166,22 @@ def _measured_card(plan: Allocation, found: Measured) -> KeyNumber:
     return KeyNumber(
         "measured", "Measured value (off-policy)", MONEY.show(found.value) if found.arms else "not measurable",
         note, exact(found.value) if found.arms else "", "warn" if doubt else "", "!" if doubt else "",
+    )  # fmt: skip
+
+
+def _events_card(plan: Allocation, found: Measured | None, stage: str, margin: float) -> KeyNumber:
+    """Additional events of the decided stage: value less the margin they are counted at."""
+    expected = plan.certificate.expected_value / margin
+    label = f"Incremental {events(stage)} at the budget"
+    if found is None or not found.arms:
+        return KeyNumber(
+            "events", label, decimal(expected, 0), "expected by the model, not measured", exact(expected)
+        )
+    count, low, high = (number / margin for number in (found.value, found.low, found.high))
+    spread = f"{decimal(low, 0)} to {decimal(high, 0)}" if found.interval else "no interval"
+    return KeyNumber(
+        "events", label, decimal(count, 0), f"measured ({spread}); the model expects {decimal(expected, 0)}", exact(count),
+        "" if low > 0 else "warn", "" if low > 0 else "!",
     )  # fmt: skip
 
 

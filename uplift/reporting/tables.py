@@ -23,6 +23,8 @@ class Cell:
         CSS class: "up", "down", "unclear", "strong" or empty. Never the only carrier of a meaning.
     code : bool
         Show as an identifier.
+    low, high : str
+        All digits of the ends of its interval.
     unit : str
         Numbers of different units in one column are sorted apart.
     """
@@ -33,6 +35,8 @@ class Cell:
     tone: str = ""
     code: bool = False
     unit: str = ""
+    low: str = ""
+    high: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,9 @@ class Table:
     columns : tuple of Column
     rows : tuple of Row
     sortable : bool
+    by : str
+        Choices of the reader by whose data attributes the rows are filtered, such as "stage arm". So many columns after
+        the first say the same and are hidden while it is filtered.
     """
 
     id: str
@@ -94,6 +101,7 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     sortable: bool = False
+    by: str = ""
 
 
 def text_cell(text: str, *, small: str = "", tone: str = "", code: bool = False) -> Cell:
@@ -118,7 +126,15 @@ def number_cell(
         small = f"({unit.interval(low, high, sign=sign)})"
     elif low is not None or high is not None:
         small = NO_INTERVAL
-    return Cell(unit.show(number, sign=sign), exact(number), small, tone, unit=unit.name)
+    return Cell(
+        unit.show(number, sign=sign),
+        exact(number),
+        small,
+        tone,
+        unit=unit.name,
+        low=exact(low),
+        high=exact(high),
+    )
 
 
 def count_cell(number: int, *, small: str = "") -> Cell:

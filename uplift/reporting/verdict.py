@@ -15,7 +15,7 @@ from uplift.reporting.effects_in_context import AverageEffect, average_effects
 from uplift.reporting.facts import strongest
 from uplift.reporting.names import Names
 from uplift.reporting.numbers import decimal, effect_unit, exact, rate_unit, whole
-from uplift.reporting.plan_words import plan_numbers, plan_sentences
+from uplift.reporting.plan_words import plan_numbers, plan_verdict
 from uplift.reporting.soundness import Light
 from uplift.reporting.tables import KeyNumber
 
@@ -28,10 +28,24 @@ MODEL_CARDS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """Cards and sentences."""
+    """The first section.
 
+    Attributes
+    ----------
+    signs : tuple of KeyNumber
+        The light of the experiment and the recommended model.
+    numbers : tuple of KeyNumber
+        Up to five numbers.
+    sentences : tuple of str
+        Three, or two without a plan: experiment and effect, model, plan.
+    effect : str
+        The sentence on the largest average effect.
+    """
+
+    signs: tuple[KeyNumber, ...]
     numbers: tuple[KeyNumber, ...]
     sentences: tuple[str, ...]
+    effect: str
 
 
 def verdict(
@@ -45,31 +59,29 @@ def verdict(
     """Cards and sentences of the first section."""
     effect = strongest(evaluation, chosen.stage)
     unit = effect_unit(chosen.stage)
-    numbers = [
+    said = effect_sentence(evaluation, chosen.stage, names)
+    signs = (
         KeyNumber(
             "experiment", "Experiment", light.word, light.tally if light.status != "none" else "no checks given",
             tone=light.status, icon=light.icon,
         ),
         KeyNumber(
-            "effect", f"Strongest arm on average: {names.arm(effect.arm)}", unit.show(effect.value, sign=True),
-            f"{names.stage(chosen.stage)} against control ({unit.interval(effect.low, effect.high, sign=True)}), {on_rows(evaluation)}",
-            exact(effect.value),
-        ),
-        KeyNumber(
             "model", MODEL_CARDS[chosen.role], chosen.model, chosen.note,
             tone="" if chosen.clear else "warn", icon="" if chosen.clear else "!",
         ),
+    )  # fmt: skip
+    numbers = [
+        KeyNumber(
+            "effect", f"Strongest arm on average: {names.arm(effect.arm)}", unit.show(effect.value, sign=True),
+            f"{names.stage(chosen.stage)} against control ({unit.interval(effect.low, effect.high, sign=True)}), {on_rows(evaluation)}",
+            exact(effect.value),
+        )
     ]  # fmt: skip
-    sentences = [
-        f"Experiment: {light.word.lower()}. {light.sentence}",
-        effect_sentence(evaluation, chosen.stage, names),
-        chosen.why,
-    ]
+    sentences = [f"The experiment is {light.word[:1].lower()}{light.word[1:]}. {said}", chosen.why]
     if plan is not None:
-        numbers += plan_numbers(plan)
-        sentences += plan_sentences(plan, chosen, names)
-        sentences += other_arm_sentence(campaign, evaluation, plan, chosen, names)
-    return Verdict(tuple(numbers), tuple(sentences))
+        numbers += plan_numbers(plan, chosen)
+        sentences.append(plan_verdict(plan, chosen))
+    return Verdict(signs, tuple(numbers), tuple(sentences), said)
 
 
 def on_rows(evaluation: Evaluation) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from uplift.arms import VALUE_STAGE
 from uplift.errors import EvaluationError, did_you_mean
 from uplift.metrics.definitions import HEADLINE, describe
 from uplift.metrics.evaluation import Evaluation
+from uplift.reporting.figures.axes import effect_axis, hover, pair, per, refuse_unknown, ticks
 from uplift.reporting.names import Names
 from uplift.reporting.theme import (
     GREY,
@@ -26,6 +26,8 @@ from uplift.reporting.theme import (
 
 BAND = "band"
 """`meta` of the traces that are bands, so that a page can switch them."""
+TOC_FROM = 0.05
+"""Smallest share that a TOC curve shows."""
 
 
 def qini_figure(
@@ -74,6 +76,23 @@ def uplift_figure(
     return _curves(evaluation, stage, arm, "lift", said, "Uplift curve", bands, names or Names())
 
 
+def toc_figure(
+    evaluation: Evaluation,
+    stage: str,
+    arm: str,
+    *,
+    bands: Collection[str] | None = None,
+    names: Names | None = None,
+) -> go.Figure:
+    """TOC curves (Yadlowsky et al. 2021): effect among the treated share less that among all.
+
+    Parameters as for :func:`qini_figure`. The first few per cent are left out: there the difference of two small means
+    would set the scale.
+    """
+    said = "definition: TOC, whose mean over all shares is the autoc"
+    return _curves(evaluation, stage, arm, "toc", said, "TOC curve", bands, names or Names())
+
+
 def deciles_figure(
     evaluation: Evaluation, model: str, stage: str, arm: str, *, names: Names | None = None
 ) -> go.Figure:
@@ -86,7 +105,7 @@ def deciles_figure(
     EvaluationError
         Unknown model, stage or arm.
     """
-    _known(evaluation, stage, arm)
+    refuse_unknown(evaluation, stage, arm)
     if model not in evaluation.models:
         raise EvaluationError(f"there is no model {model!r}; {did_you_mean(model, evaluation.models)}")
     rows = evaluation.groups
@@ -106,7 +125,7 @@ def deciles_figure(
             mode="markers",
             name="observed",
             marker={"color": mark.colour, "size": 9, "symbol": "circle"},
-            hovertemplate=f"tenth %{{x}}: %{{y:{_hover(stage)}}}<extra>observed</extra>",
+            hovertemplate=f"tenth %{{x}}: %{{y:{hover(stage)}}}<extra>observed</extra>",
         )
     ]
     if not known.all():
@@ -117,7 +136,7 @@ def deciles_figure(
                 mode="markers",
                 name="observed, no interval",
                 marker={"color": mark.colour, "size": 9, "symbol": "circle-open"},
-                hovertemplate=f"tenth %{{x}}: %{{y:{_hover(stage)}}}<extra>no interval</extra>",
+                hovertemplate=f"tenth %{{x}}: %{{y:{hover(stage)}}}<extra>no interval</extra>",
             )
         )
     if model not in evaluation.uncalibrated:
@@ -129,19 +148,19 @@ def deciles_figure(
                 name="predicted",
                 line={"color": GREY, "width": 2, "dash": "dash"},
                 marker={"color": GREY, "size": 8, "symbol": "diamond-open"},
-                hovertemplate=f"tenth %{{x}}: %{{y:{_hover(stage)}}}<extra>predicted</extra>",
+                hovertemplate=f"tenth %{{x}}: %{{y:{hover(stage)}}}<extra>predicted</extra>",
             )
         )
     return figure(
         traces,
         title=f"Effect by tenth: {label(model)}",
-        subtitle=f"{_pair(stage, arm, names or Names())} · definition: ate within each tenth",
+        subtitle=f"{pair(stage, arm, names or Names())} · definition: ate within each tenth",
         x={
             "title": {"text": "tenth of customers, 1 = highest predicted effect"},
             "dtick": 1,
             "showgrid": False,
         },
-        y=_effect_axis(stage, "effect"),
+        y=effect_axis(stage, "effect"),
         height=400,
     )
 
@@ -158,7 +177,7 @@ def scores_figure(
     EvaluationError
         Unknown stage, arm or metric.
     """
-    _known(evaluation, stage, arm)
+    refuse_unknown(evaluation, stage, arm)
     rows = evaluation.scores
     rows = rows[(rows["stage"] == stage) & (rows["arm"] == arm) & (rows["metric"] == metric)]
     if rows.empty:
@@ -184,7 +203,7 @@ def scores_figure(
                 mode="markers",
                 name=name,
                 marker={"color": mark.colour, "size": 10, "symbol": mark.symbol + "-open" * (not known)},
-                hovertemplate=f"%{{x:{_hover(stage, metric)}}}{', no interval' * (not known)}",
+                hovertemplate=f"%{{x:{hover(stage, metric)}}}{', no interval' * (not known)}",
                 showlegend=False,
             )
         )
@@ -198,14 +217,14 @@ def scores_figure(
         {"title": {"text": f"{metric} (ratio)"}}
         if "sklift" in metric
         else {
-            "title": {"text": f"incremental {label(called.stage(stage))} ({_per(stage)})"},
-            "tickformat": _ticks(stage),
+            "title": {"text": f"incremental {label(called.stage(stage))} ({per(stage)})"},
+            "tickformat": ticks(stage),
         }
     )
     return figure(
         traces,
         title=label(definition.title, length=60),
-        subtitle=f"{_pair(stage, arm, called)} · definition: {metric}",
+        subtitle=f"{pair(stage, arm, called)} · definition: {metric}",
         x={**axis, "nticks": 6},
         y={
             "tickmode": "array",
@@ -230,7 +249,7 @@ def _curves(
     bands: Collection[str] | None,
     called: Names,
 ) -> go.Figure:
-    _known(evaluation, stage, arm)
+    refuse_unknown(evaluation, stage, arm)
     marks = _marks(evaluation)
     names = dict(zip(evaluation.models, labels(evaluation.models), strict=True))
     band_traces, lines = [], []
@@ -238,20 +257,21 @@ def _curves(
         curve, mark = evaluation.curves[model, stage, arm], marks[model]
         low, high = getattr(curve, f"{kind}_low"), getattr(curve, f"{kind}_high")
         shown = True if bands is None else model in bands
-        known = with_interval(low, high)
+        seen = curve.share >= (TOC_FROM if kind == "toc" else 0.0)
+        known = with_interval(low, high) & seen
         if known.any():
             band_traces.append(
                 _band(curve.share[known], low[known], high[known], names[model], mark, visible=shown)
             )
         lines.append(
             go.Scatter(
-                x=curve.share,
-                y=getattr(curve, kind),
+                x=curve.share[seen],
+                y=getattr(curve, kind)[seen],
                 mode="lines",
                 name=names[model],
                 legendgroup=names[model],
                 line={"color": mark.colour, "dash": mark.dash, "width": 2.5},
-                hovertemplate=f"best %{{x:.0%}} treated: %{{y:{_hover(stage)}}}",
+                hovertemplate=f"best %{{x:.0%}} treated: %{{y:{hover(stage)}}}",
                 hoverlabel={"namelength": -1},
             )
         )
@@ -267,14 +287,17 @@ def _curves(
     return figure(
         [*band_traces, chord, *lines],
         title=title,
-        subtitle=f"{_pair(stage, arm, called)} · {definition}; bands {evaluation.confidence:.0%}",
+        subtitle=f"{pair(stage, arm, called)} · {definition}; bands {evaluation.confidence:.0%}",
         x={
             "title": {"text": "share of customers treated, highest predicted effect first"},
             "tickformat": ".0%",
             "range": [0, 1],
             "dtick": 0.2,
         },
-        y=_effect_axis(stage, f"incremental {label(called.stage(stage))}"),
+        y=effect_axis(
+            stage,
+            "effect above the average one" if kind == "toc" else f"incremental {label(called.stage(stage))}",
+        ),
         height=460,
     )
 
@@ -300,28 +323,6 @@ def _marks(evaluation: Evaluation) -> dict[str, Mark]:
     return model_marks(evaluation.models, evaluation.uncalibrated)
 
 
-def _effect_axis(stage: str, what: str) -> dict[str, Any]:
-    return {"title": {"text": f"{what} ({_per(stage)})"}, "tickformat": _ticks(stage), "nticks": 7}
-
-
-def _per(stage: str) -> str:
-    return "money per customer" if stage == VALUE_STAGE else "% of customers"
-
-
-def _pair(stage: str, arm: str, called: Names) -> str:
-    return f"{label(called.stage(stage))}, {label(called.arm(arm))} against control"
-
-
-def _ticks(stage: str) -> str:
-    return "" if stage == VALUE_STAGE else "~%"
-
-
-def _hover(stage: str, metric: str = "") -> str:
-    if "sklift" in metric:
-        return ".3f"
-    return ",.4~r" if stage == VALUE_STAGE else ".3%"
-
-
 def _guide(at: float) -> dict[str, Any]:
     return {
         "type": "line",
@@ -332,9 +333,3 @@ def _guide(at: float) -> dict[str, Any]:
         "y1": 1,
         "line": {"color": GREY, "dash": "dash", "width": 1.5},
     }
-
-
-def _known(evaluation: Evaluation, stage: str, arm: str) -> None:
-    for kind, wanted, options in (("stage", stage, evaluation.stages), ("arm", arm, evaluation.arms[1:])):
-        if wanted not in options:
-            raise EvaluationError(f"there is no {kind} {wanted!r}; {did_you_mean(wanted, options)}")

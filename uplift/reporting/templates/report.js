@@ -70,20 +70,21 @@
     });
   }
 
-  // Always the same object: where the settings differ, Plotly.react draws everything twice, and two changes in one
-  // moment answer each other for ever.
-  const CAMERA = {
-    name: "toImage",
-    title: "Download as a picture",
-    icon: Plotly.Icons.camera,
-    click: (plot) => Plotly.downloadImage(plot, { format: "png", scale: 2, filename: plot.dataset.drawn.replace(/:/g, "-") }),
-  };
-
   function draw(plot) {
     const spec = data.figures[keyOf(plot)];
     // What is closed has no width: it is drawn when it is opened.
-    if (!spec || plot.closest("details:not([open])")) return;
+    if (plot.closest("details:not([open])")) return;
     const box = plot.closest("figure");
+    for (const button of all("[data-image]", box)) button.hidden = !spec;
+    if (!spec) {
+      Plotly.purge(plot);
+      plot.style.height = "auto";
+      box.querySelector("[data-figure-title]").textContent = "Nothing to show for this choice";
+      box.querySelector("[data-figure-subtitle]").textContent = "";
+      plot.setAttribute("aria-label", "There is no figure for this choice.");
+      delete plot.dataset.drawn;
+      return;
+    }
     box.querySelector("[data-figure-title]").textContent = spec.title;
     box.querySelector("[data-figure-subtitle]").textContent = spec.subtitle;
     plot.setAttribute("aria-label", spec.alt);
@@ -93,9 +94,29 @@
     Plotly.react(plot, tracesOf(spec), layout, {
       responsive: !printing,
       displaylogo: false,
-      displayModeBar: "hover",
-      modeBarButtons: [[CAMERA]],
+      displayModeBar: false,
     });
+  }
+
+  // A figure on its own: light, on white, with its title; names in it are text and not markup.
+  const markup = { "&": "&amp;", "<": "&lt;", ">": "&gt;" };
+  const plainText = (text) => text.replace(/[&<>]/g, (letter) => markup[letter]);
+
+  async function download(plot, format) {
+    const spec = data.figures[keyOf(plot)];
+    const width = 900;
+    const layout = structuredClone(spec.layout);
+    layout.template = data.templates.light;
+    layout.paper_bgcolor = layout.plot_bgcolor = "#ffffff";
+    layout.title = { text: plainText(spec.title), subtitle: { text: wrap(plainText(spec.subtitle), 120) } };
+    layout.margin = { l: 16, r: 36, t: 90, b: 16 };
+    layout.height += 90;
+    const url = await Plotly.toImage({ data: tracesOf(spec), layout: { ...layout, width } }, { format, width, height: layout.height, scale: format === "png" ? 2 : 1 });
+    page.save(`${keyOf(plot).replace(/[^\w-]+/g, "-")}.${format}`, url);
+  }
+
+  for (const button of all("[data-image]")) {
+    button.addEventListener("click", () => download(button.closest("figure").querySelector("[data-figure]"), button.dataset.image));
   }
 
   const drawAll = () => plots.forEach(draw);
@@ -106,25 +127,31 @@
 
   // ---------------------------------------------------------------- tables
 
-  // Tables that hold every stage and arm and show the chosen ones; the second is there when there are several models.
-  const filtered = ["table-scores", "table-differences"].map((id) => document.getElementById(id)).filter(Boolean);
-  const captions = filtered.map((table) => table.caption.firstElementChild.textContent);
+  // Tables and lists that hold every choice and show the chosen one.
+  const filtered = all("[data-by]");
+  const captions = filtered.map((box) => (box.caption ? box.caption.firstElementChild.textContent : ""));
+  const single = all("[data-by-self]");
 
-  function filterScores() {
-    const texts = ["stage", "arm"].map((name) => {
-      const select = document.querySelector(`select[data-state="${name}"]`);
-      return select.options[select.selectedIndex].text;
-    });
-    filtered.forEach((table, index) => {
+  function chosenText(name) {
+    const select = document.querySelector(`select[data-state="${name}"]`);
+    if (!select || select.selectedIndex < 0) return "";
+    return select.options[select.selectedIndex].text + (name === "arm" ? " against control" : "");
+  }
+
+  function filterRows() {
+    filtered.forEach((box, index) => {
+      const names = box.dataset.by.split(" ");
       let count = 0;
-      for (const row of table.tBodies[0].rows) {
-        row.hidden = row.dataset.stage !== String(state.stage) || row.dataset.arm !== String(state.arm);
+      for (const row of box.tBodies ? box.tBodies[0].rows : box.children) {
+        row.hidden = names.some((name) => row.dataset[name] !== String(state[name]));
         if (!row.hidden) count += 1;
       }
-      table.caption.firstElementChild.textContent = `${captions[index]}: ${texts[0]}, ${texts[1]} against control`;
-      table.classList.add("filtered");
-      if (!index) document.getElementById("who-status").textContent = `${count} rankings at ${texts[0]}, ${texts[1]}`;
+      const texts = names.map(chosenText);
+      if (box.caption) box.caption.firstElementChild.textContent = `${captions[index]}: ${texts.join(", ")}`;
+      box.classList.add("filtered");
+      if (box.id === "table-scores") document.getElementById("who-status").textContent = `${count} rankings at ${texts.join(", ")}`;
     });
+    for (const one of single) one.hidden = one.dataset[one.dataset.bySelf] !== String(state[one.dataset.bySelf]);
   }
 
   // ---------------------------------------------------------------- budget
@@ -215,7 +242,7 @@
 
   function show(name) {
     drawWith(name);
-    if (name === "stage" || name === "arm") filterScores();
+    if (name === "stage" || name === "arm" || name === "feature") filterRows();
     if (name === "bands") drawWith("curve");
   }
 
@@ -223,6 +250,8 @@
     input.addEventListener("change", () => {
       const name = input.dataset.state;
       state[name] = input.type === "checkbox" ? input.checked : input.value;
+      // The same choice may be offered in two sections.
+      for (const other of inputs) if (other !== input && other.dataset.state === name) other.value = input.value;
       show(name);
       remember("push");
     });
@@ -231,7 +260,7 @@
   // The address is #SECTION&stage=1&arm=0...: a link to this view of the page.
   function remember(how) {
     const section = location.hash.slice(1).split("&")[0];
-    const parts = inputs.map((input) => `${input.dataset.state}=${state[input.dataset.state]}`);
+    const parts = [...new Set(inputs.map((input) => input.dataset.state))].map((name) => `${name}=${state[name]}`);
     if (data.budget && state.budget !== data.budget.start) parts.push(`budget=${state.budget}`);
     const hash = "#" + [section, ...parts].join("&");
     try {
@@ -258,7 +287,7 @@
   }
 
   function refresh() {
-    filterScores();
+    filterRows();
     if (data.budget) showBudget();
     drawAll();
   }
