@@ -183,6 +183,14 @@ class Visit:
         """Visible text of the first match; empty when there is none."""
         return str(self.js("(s) => document.querySelector(s)?.innerText ?? ''", selector))
 
+    def subtitle(self, figure: str) -> str:
+        """What a figure says under its title."""
+        said = self.js(
+            "(f) => document.getElementById('figure-' + f)?.closest('figure').querySelector('[data-figure-subtitle]')?.innerText",
+            figure,
+        )
+        return str(said or "")
+
     def has(self, selector: str) -> bool:
         """Whether anything matches."""
         return bool(self.js("(s) => !!document.querySelector(s)", selector))

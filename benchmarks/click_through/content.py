@@ -127,7 +127,7 @@ def _verdict_sentences(visit: Visit, truth: Truth) -> None:
     if measured and measured["arms"]:
         includes = measured["low"] <= 0 <= measured["high"]
         expect(("includes zero" in said) or not includes, "the measured interval includes zero, which is not said")
-        expect(whole(measured["matched_rows"]) in said, f"{measured['matched_rows']} matched rows are not named")
+        expect(whole(measured["matched_rows"]) in visit.text("#plan"), f"{measured['matched_rows']} matched rows are not named")
 
 
 def _status(entry: dict[str, object]) -> str:
@@ -483,8 +483,8 @@ def _axes(visit: Visit, truth: Truth) -> None:
     units = {"figure-curve": "%", "figure-scores": "%", "figure-tenths": "%"} if truth.decided != VALUE else {}
     for figure, unit in units.items():
         expect(any(unit in title for title in found.get(figure, [])), f"no unit on the axes of {figure}: {found.get(figure)}")
-    for figure in ("figure-curve", "figure-scores", "figure-tenths", "figure-effects"):
-        expect("against control" in visit.text(f"#{figure}-title + p"), f"{figure} does not say against what")
+    for figure in ("curve", "scores", "tenths", "effects"):
+        expect("against control" in visit.subtitle(figure), f"figure {figure} does not say against what")
 
 
 def _provenance(visit: Visit, truth: Truth) -> None:

@@ -48,7 +48,7 @@ def _agree_on(visit: Visit, truth: Truth, stage: str, arm: str, model: str) -> N
     curve_points(visit, truth, stage, arm, "gain")
     tenth_points(visit, truth, model, stage, arm)
     for figure in FIGURES:
-        said = visit.text(f"#figure-{figure}-title + p")
+        said = visit.subtitle(figure)
         expect(truth.stage(stage) in said and truth.arm(arm) in said, f"figure {figure} says {said!r}")
     expect(model in visit.text("#figure-tenths-title"), f"the tenths are headed {visit.text('#figure-tenths-title')!r}")
 
@@ -267,13 +267,19 @@ def _csv_of_scores(visit: Visit, truth: Truth) -> None:
 
 
 def _picture(visit: Visit, truth: Truth) -> None:
-    button = visit.page.locator("#figure-curve .modebar-btn").first
-    visit.page.hover("#figure-curve .nsewdrag", force=True)
-    with visit.page.expect_download(timeout=8_000) as waiting:
-        button.click(force=True)
-    data = Path(waiting.value.path()).read_bytes()
-    expect(data.startswith((b"\x89PNG", b"<svg", b"<?xml")), f"the picture is {data[:8]!r}")
-    expect(len(data) > 5_000, f"the picture has {len(data)} bytes")
+    without = visit.js(
+        "[...document.querySelectorAll('[data-figure]')].filter((p) => !p.closest('figure').querySelector('[data-image]')).map((p) => p.id)"
+    )
+    expect(not without, f"no picture of {without[:4]}")
+    for kind, begins in (("png", b"\x89PNG"), ("svg", b"<svg")):
+        button = visit.page.locator(f'figure:has(#figure-curve) [data-image="{kind}"]')
+        with visit.page.expect_download(timeout=8_000) as waiting:
+            button.click()
+        data = Path(waiting.value.path()).read_bytes()
+        expect(data.startswith(begins), f"the {kind} begins with {data[:8]!r}")
+        expect(len(data) > 5_000, f"the {kind} has {len(data)} bytes")
+        if kind == "svg":
+            expect(all(model in data.decode() for model in truth.models), "the svg does not name the models")
 
 
 # ---------------------------------------------------------------- hover
@@ -409,7 +415,7 @@ CASES = (
     Case("C09", "sorting", "must", "effects both ways, within their unit", _sort_effects, changes="choices", evidence="#table-effects"),
     Case("C10", "sorting", "should", "models by name", _sort_words, changes="choices", evidence="#table-scores"),
     Case("C11", "downloads", "must", "every table as CSV, with the exact numbers", _csv, changes="choices", evidence="#table-scores"),
-    Case("C12", "downloads", "must", "a figure as a picture", _picture, evidence="#figure-curve"),
+    Case("C12", "downloads", "must", "every figure as PNG and SVG", _picture, evidence="#figure-curve"),
     Case("C13", "figures", "should", "hovering over a bar shows its number", _hover, evidence="#figure-allocation", **PLAN),
     Case("C14", "places", "must", "back and forward restore what was shown", _back, changes="page", evidence="#who"),
     Case("C15", "places", "must", "a link to a view, and a reload, restore it", _deep_link, changes="page", evidence="#who"),
