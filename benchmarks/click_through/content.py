@@ -333,6 +333,7 @@ def close(text: str, exact: float, what: str, truth: Truth, *, scale: str = "val
     found = read_numbers(text)
     slack = 0.004 * truth.at_budget(truth.last_budget)[scale]
     expect(len(found) == 1 and abs(found[0].value - exact) <= found[0].half + slack, f"{what}: {text!r}, the files say {exact:,.6g}")
+    enough(found[0], found[0].value, f"{what}: {text!r}")
 
 
 def _certificate(visit: Visit, truth: Truth) -> None:
