@@ -288,7 +288,7 @@ def test_keyboard_reaches_every_control_and_the_skip_link_comes_first(desk: Open
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     reached = set()
-    for _ in range(80):
+    for _ in range(200):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.dataset.state || ''"))
     assert {

@@ -439,6 +439,11 @@ class Campaign(CampaignShape):
             result["arms"] = {arm.name: int(count) for arm, count in zip(self.arms, counts, strict=True)}
         return result
 
+    def _repr_html_(self) -> str:
+        from uplift.reporting.notebook import campaign_html
+
+        return campaign_html(self)
+
     def __repr__(self) -> str:
         arms = " | ".join(self.arm_names[:8]) + (" | ..." if len(self.arms) > 8 else "")
         return f"Campaign({self.name!r}: {self.n_rows:,} rows, arms {arms}, chain {' -> '.join(self.stages)}, {len(self.feature_names)} features)"

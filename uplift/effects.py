@@ -354,6 +354,11 @@ class Effects:
     def _stage(self, stage: str) -> int:
         return _position(stage, self.stages, "stage")
 
+    def _repr_html_(self) -> str:
+        from uplift.reporting.notebook import effects_html
+
+        return effects_html(self)
+
     def __repr__(self) -> str:
         return f"Effects({self.model!r}: {len(self):,} units, arms {' | '.join(self.arms[:8])}, stages {' -> '.join(self.stages)})"
 

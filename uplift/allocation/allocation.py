@@ -22,6 +22,7 @@ from uplift.errors import AllocationError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import plotly.graph_objects as go
 
 COLUMNS = ("arm", "expected_value", "expected_cost", "holdout", "decision_id", "campaign", "model")
 """Columns of the allocation table after the unit's own."""
@@ -161,6 +162,23 @@ class Allocation:
             "constraints": c.constraints,
             "policy_value": self.policy_value,
         }
+
+    def plot_budget(self) -> go.Figure:
+        """Value and return of the last unit of money against the budget."""
+        from uplift.reporting.figures import budget_figure
+
+        return budget_figure(self)
+
+    def plot_arms(self) -> go.Figure:
+        """Customers and spend per arm."""
+        from uplift.reporting.figures import allocation_figure
+
+        return allocation_figure(self)
+
+    def _repr_html_(self) -> str:
+        from uplift.reporting.notebook import allocation_html
+
+        return allocation_html(self)
 
     def export(self, path: str | Path, **options: Any) -> Path:
         """Write the table to a file with a manifest; keywords as in :func:`uplift.export.export_table`."""

@@ -15,9 +15,8 @@ from uplift.insight.content import Dependence, Importance, Insight, Surrogate
 from uplift.insight.dependence import dependence
 from uplift.insight.features import Feature, read_features
 from uplift.insight.importance import permutation_importance
-from uplift.insight.observed import ArmOutcomes
+from uplift.insight.observed import ArmOutcomes, Predictor
 from uplift.insight.surrogate import fit_surrogate
-from uplift.models.base import UpliftModel
 
 MAX_ARMS = 8
 MAX_FEATURES = 15
@@ -27,7 +26,7 @@ TOP_FEATURES = 6
 def explain(
     campaign: Campaign,
     effects: Effects,
-    model: UpliftModel | None = None,
+    model: Predictor | None = None,
     *,
     stage: str | None = None,
     shap: bool = False,
@@ -49,7 +48,7 @@ def explain(
         Randomised rows with features and outcomes, which the model did not learn from.
     effects : Effects
         The model's predictions for these rows, in the same order.
-    model : UpliftModel, optional
+    model : Predictor, optional
         The fitted model. Without it importance and dependence are left out.
     stage : str, optional
         Default the last binary stage.

@@ -293,5 +293,10 @@ class Insight(_Part):
 
         return shap_figure(self, self.arm(arm))
 
+    def _repr_html_(self) -> str:
+        from uplift.reporting.notebook import insight_html
+
+        return insight_html(self)
+
     def __repr__(self) -> str:
         return f"Insight({self.model!r} at {self.stage!r}: {len(self.arms)} arms on {self.rows:,} rows)"

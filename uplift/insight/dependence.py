@@ -10,8 +10,7 @@ from uplift.campaign import Campaign
 from uplift.effects import Effects
 from uplift.insight.content import Bin, Dependence
 from uplift.insight.features import MISSING, OTHER, Feature, short, with_column
-from uplift.insight.observed import ArmOutcomes
-from uplift.models.base import UpliftModel
+from uplift.insight.observed import ArmOutcomes, Predictor
 
 GRID = 9
 BINS = 5
@@ -19,7 +18,7 @@ LEVELS = 8
 
 
 def dependence(
-    model: UpliftModel,
+    model: Predictor,
     campaign: Campaign,
     effects: Effects,
     features: Sequence[Feature],

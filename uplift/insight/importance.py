@@ -10,15 +10,15 @@ from uplift.campaign import Campaign
 from uplift.errors import EvaluationError
 from uplift.insight.content import Drop, Importance
 from uplift.insight.features import with_column
+from uplift.insight.observed import Predictor
 from uplift.metrics.average import Comparison, compare
 from uplift.metrics.inference import normal_quantile
 from uplift.metrics.influence import Influence, rate_influence, standard_error
 from uplift.metrics.ranking import Ranking
-from uplift.models.base import UpliftModel
 
 
 def permutation_importance(
-    model: UpliftModel,
+    model: Predictor,
     campaign: Campaign,
     stage: str,
     arms: Sequence[str],
@@ -38,8 +38,8 @@ def permutation_importance(
 
     Parameters
     ----------
-    model : UpliftModel
-        Fitted.
+    model : Predictor
+        Fitted model.
     campaign : Campaign
         Randomised rows with outcomes that the model did not learn from.
     stage, arms, features

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
 from uplift.campaign import Campaign
+from uplift.effects import Effects
 from uplift.insight.content import Observed
 from uplift.metrics.average import Comparison, compare, difference_in_means
 
 FEW = 2
+
+
+class Predictor(Protocol):
+    """Whatever predicts effects: every fitted model does."""
+
+    def predict(self, campaign: Campaign) -> Effects:
+        """Effects for the rows of `campaign`."""
+        ...
 
 
 class ArmOutcomes:

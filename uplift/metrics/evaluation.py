@@ -196,6 +196,55 @@ class Evaluation:
 
         return uplift_figure(self, self._stage(stage), arm or self.arms[1])
 
+    def plot_toc(self, stage: str | None = None, arm: str | None = None) -> go.Figure:
+        """TOC curves (effect among the first customers less that of all) with bands; defaults as above."""
+        from uplift.reporting.figures import toc_figure
+
+        return toc_figure(self, self._stage(stage), arm or self.arms[1])
+
+    def plot_deciles(
+        self, model: str | None = None, stage: str | None = None, arm: str | None = None
+    ) -> go.Figure:
+        """Predicted against observed effect by tenth of the ranking; default the best model at the stage."""
+        from uplift.reporting.figures import deciles_figure
+
+        stage = self._stage(stage)
+        return deciles_figure(self, model or self.best(stage), stage, arm or self.arms[1])
+
+    def plot_calibration(
+        self, model: str | None = None, stage: str | None = None, arm: str | None = None
+    ) -> go.Figure:
+        """Observed against predicted effect with slope and error; default the best model at the stage."""
+        from uplift.reporting.figures import calibration_figure
+
+        stage = self._stage(stage)
+        return calibration_figure(self, model or self.best(stage), stage, arm or self.arms[1])
+
+    def plot_scores(
+        self, stage: str | None = None, arm: str | None = None, metric: str = HEADLINE
+    ) -> go.Figure:
+        """One metric of every model with its interval."""
+        from uplift.reporting.figures import scores_figure
+
+        return scores_figure(self, self._stage(stage), arm or self.arms[1], metric)
+
+    def plot_effects(self, *, relative: bool = False) -> go.Figure:
+        """Average effect of every arm at every stage with its interval; without the value unless `relative`."""
+        from uplift.reporting.figures import effects_figure
+
+        return effects_figure(self, relative=relative)
+
+    def plot_funnel(self) -> go.Figure:
+        """Share of customers that reach each stage, per arm."""
+        from uplift.reporting.figures import funnel_figure
+
+        return funnel_figure(self)
+
+    def _repr_html_(self) -> str:
+        from uplift.reporting.notebook import evaluation_html
+
+        return evaluation_html(self)
+
     def _stage(self, stage: str | None) -> str:
         """A stage by name; the value column's own name means "value", None the last binary stage."""
         if stage is None:

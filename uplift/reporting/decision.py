@@ -34,6 +34,8 @@ class Decision:
         "in the plan", "chosen by the run" or "ranks best here": why this model stands out.
     why : str
         One sentence.
+    short : str
+        The same for the verdict.
     note : str
         The same for a card.
     clear : bool
@@ -45,6 +47,7 @@ class Decision:
     model: str
     role: str
     why: str
+    short: str
     note: str
     clear: bool
 
@@ -126,8 +129,21 @@ def decision(
     reason = str(run.get("chosen_because") or "").strip()
     if reason and run.get("chosen_model") == model:
         why = f"{why} Reason for the choice: {reason.rstrip('.')}."
+    if not ranking.arms:
+        return Decision(
+            stage, margin if stage != VALUE_STAGE else None, model, role, why, why, note, clear=False
+        )
+    said = "is the recommended model" if ranking.better else "is the model that is looked at"
+    short = f"{model} {said}: its Qini by {(names or Names()).stage(stage)} is {metric_unit(HEADLINE, stage).show(ranking.mean)} (mean over arms), and {ranking.words}."
     return Decision(
-        stage, margin if stage != VALUE_STAGE else None, model, role, why, note, clear=ranking.better > 0
+        stage,
+        margin if stage != VALUE_STAGE else None,
+        model,
+        role,
+        why,
+        short,
+        note,
+        clear=ranking.better > 0,
     )
 
 

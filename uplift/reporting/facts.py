@@ -170,6 +170,21 @@ def chain_table(evaluation: Evaluation, stage: str, names: Names) -> Table | Non
     return Table("table-chain", f"Where the {shown} effect comes from", columns, tuple(rows))
 
 
+def chain_sentence(evaluation: Evaluation, arm: str, stage: str, names: Names) -> str:
+    """How much of one arm's effect comes through which step; empty when it was not split or the parts cancel."""
+    parts = chain_parts(evaluation, arm, stage)
+    total = sum(part.contribution for part in parts or ())
+    if not parts or abs(total) < 1e-12 or any(abs(part.contribution / total) > 2 for part in parts):
+        return ""
+    unit = effect_unit(stage)
+    said = [
+        f"{percent(part.contribution / total, digits=0)} ({unit.show(part.contribution, sign=True)}, "
+        f"{unit.interval(part.low, part.high, sign=True)}) through {part.step}"
+        for part in sorted(parts, key=lambda part: -part.contribution)
+    ]
+    return f"Of the {names.stage(stage)} effect of {names.arm(arm)}, {unit.show(total, sign=True)}, {'; '.join(said)}."
+
+
 def scores_table(evaluation: Evaluation, chosen: str, role: str, arms: int, names: Names) -> Table:
     """Every model, stage and arm by every metric, with intervals, for the first `arms` treated arms; the page filters it.
 

@@ -44,7 +44,7 @@ def segments_table(insight: Insight, names: Names) -> Table | None:
         Column("With the coupon"),
     )
     caption = f"Segments by {names.stage(insight.stage)} effect, highest predicted first; the observed intervals of an arm hold together with {percent(insight.confidence, digits=0)}"
-    return Table("table-segments", caption, columns, tuple(rows), by="arm")
+    return Table("table-segments", caption, columns, tuple(rows), by="arm", cards=True)
 
 
 def segment_sentences(insight: Insight, arm: str, names: Names) -> list[str]:

@@ -168,6 +168,9 @@ def _content(
         "checks_table": facts.checks_table(entries) if entries else None,
         "effects_table": facts.effects_table(evaluation, names),
         "effect_views": pictures.effect_views(evaluation, names),
+        "chain_sentence": facts.chain_sentence(
+            evaluation, strongest, _chain_stage(evaluation, chosen.stage), names
+        ),
         "chain_tables": _chain_tables(evaluation, chosen.stage, names),
         "scores_table": facts.scores_table(evaluation, chosen.model, chosen.role, shown, names),
         "differences_table": facts.differences_table(evaluation, chosen.model, shown, names),
@@ -282,9 +285,12 @@ def _budget(plan: Allocation) -> dict[str, Any]:
 
 def _chain_tables(evaluation: Evaluation, stage: str, names: Names) -> list[Table]:
     """The decided stage's effect along the chain; a first stage has no steps, then the last one's."""
-    wanted = stage if stage != evaluation.stages[0] else evaluation.stages[-1]
-    found = facts.chain_table(evaluation, wanted, names)
+    found = facts.chain_table(evaluation, _chain_stage(evaluation, stage), names)
     return [found] if found is not None else []
+
+
+def _chain_stage(evaluation: Evaluation, stage: str) -> str:
+    return stage if stage != evaluation.stages[0] else evaluation.stages[-1]
 
 
 def _subtitle(campaign: Campaign, evaluation: Evaluation, run: Mapping[str, Any]) -> str:

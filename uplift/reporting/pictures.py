@@ -23,7 +23,7 @@ from uplift.reporting.training import Network, training_alt
 
 BYTES_PER_CURVE = 18_000
 """About what one model adds to the file per stage and arm: three curves with bands, tenths, calibration and a score."""
-CURVE_BYTES = 2_200_000
+CURVE_BYTES = 1_900_000
 FEW_MODELS = 3
 ALT_MODELS = 4
 

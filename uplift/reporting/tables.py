@@ -94,6 +94,8 @@ class Table:
     by : str
         Choices of the reader by whose data attributes the rows are filtered, such as "stage arm". So many columns after
         the first say the same and are hidden while it is filtered.
+    cards : bool
+        On a phone every row is a card, because its heading is long.
     """
 
     id: str
@@ -102,6 +104,7 @@ class Table:
     rows: tuple[Row, ...]
     sortable: bool = False
     by: str = ""
+    cards: bool = False
 
 
 def text_cell(text: str, *, small: str = "", tone: str = "", code: bool = False) -> Cell:

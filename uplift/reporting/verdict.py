@@ -77,7 +77,7 @@ def verdict(
             exact(effect.value),
         )
     ]  # fmt: skip
-    sentences = [f"The experiment is {light.word[:1].lower()}{light.word[1:]}. {said}", chosen.why]
+    sentences = [f"The experiment is {light.word[:1].lower()}{light.word[1:]}. {said}", chosen.short]
     if plan is not None:
         numbers += plan_numbers(plan, chosen)
         sentences.append(plan_verdict(plan, chosen))
