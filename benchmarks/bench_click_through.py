@@ -47,7 +47,9 @@ def main() -> int:
             page = good.read_text(encoding="utf-8")
             caught = [_seeded(browser, page, truth, one, Path(name)) for one in wanted]
     share = sum(caught) / max(len(caught), 1)
-    print(f"\n{sum(caught)} of {len(caught)} defects caught ({share:.0%}), {alarms} false alarms in {given.clean} clean runs")
+    print(
+        f"\n{sum(caught)} of {len(caught)} defects caught ({share:.0%}), {alarms} false alarms in {given.clean} clean runs"
+    )
     return int(share < LEAST_CAUGHT or alarms > 0)
 
 
@@ -55,7 +57,10 @@ def _clean(browser: Chromium, file: Path, truth: Truth, number: int, evidence: P
     start = time.perf_counter()
     outcome = examine(browser, file, truth, evidence=evidence)
     counts = ", ".join(f"{len(outcome.of(verdict))} {verdict.value}" for verdict in Verdict)
-    print(f"clean run {number}: {counts}; score {outcome.score:.3f}; {time.perf_counter() - start:.0f} s", flush=True)
+    print(
+        f"clean run {number}: {counts}; score {outcome.score:.3f}; {time.perf_counter() - start:.0f} s",
+        flush=True,
+    )
     bad = [r for r in outcome.results if r.verdict is not Verdict.PASS]
     if bad:
         print(outcome.table(bad), flush=True)

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.click_through import Chromium, Truth, Visit
-from benchmarks.click_through.access import LEAST_CONTRAST, LEAST_CONTRAST_LARGE
 from benchmarks.click_through.access import _CONTRAST as CONTRAST
+from benchmarks.click_through.access import LEAST_CONTRAST, LEAST_CONTRAST_LARGE
 from benchmarks.click_through.browser import LOCAL, read_numbers
 from uplift import run, simulate
 from uplift.cli import app
@@ -65,7 +65,8 @@ def _body(text: str, table: str) -> list[list[str]]:
     part = part[part.index("<tbody>") : part.index("</tbody>")]
     rows = re.findall(r"<tr.*?</tr>", part, re.DOTALL)
     return [
-        [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<(?:span|code)>(.*?)</(?:span|code)>", row)] for row in rows
+        [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<(?:span|code)>(.*?)</(?:span|code)>", row)]
+        for row in rows
     ]
 
 
@@ -84,7 +85,9 @@ def test_runs_that_cannot_be_compared_say_so(runs: tuple[Path, Path, Path], tmp_
     same = compare_runs((a, b), tmp_path / "same.html").read_text()
     assert 'id="no-warnings"' in same
     other = compare_runs((a, c), tmp_path / "other.html").read_text()
-    mine, theirs = (set(pd.read_parquet(one / "test_effects" / "random.parquet").iloc[:, 0]) for one in (a, c))
+    mine, theirs = (
+        set(pd.read_parquet(one / "test_effects" / "random.parquet").iloc[:, 0]) for one in (a, c)
+    )
     share = len(mine & theirs) / len(mine)
     assert f"a and c are judged on other rows ({share:.0%}".replace("%", " %") in other
     assert 'id="no-pairs"' in other
@@ -133,15 +136,22 @@ def test_paired_differences_are_those_of_the_qinis_on_the_same_rows(
             assert abs(read_numbers(row[2])[0].value - exact) <= read_numbers(row[2])[0].half + 1e-6
 
 
-def test_overlap_counts_customers_by_their_arms_in_both_plans(runs: tuple[Path, Path, Path], page: Path) -> None:
+def test_overlap_counts_customers_by_their_arms_in_both_plans(
+    runs: tuple[Path, Path, Path], page: Path
+) -> None:
     text = page.read_text()
-    plans = [pd.read_parquet(one / "allocation.parquet").set_index("customer_id")["arm"].astype(str) for one in runs]
+    plans = [
+        pd.read_parquet(one / "allocation.parquet").set_index("customer_id")["arm"].astype(str)
+        for one in runs
+    ]
     arms = Truth(runs[0]).arms
     matrix = _body(text, "table-matrix")
     for number, (i, j) in enumerate(((0, 1), (0, 2), (1, 2))):
         both = pd.concat([plans[i], plans[j]], axis=1, join="inner", keys=["one", "other"])
         exact = pd.crosstab(both["one"], both["other"]).reindex(index=arms, columns=arms, fill_value=0)
-        shown = [[int(cell.replace(",", "")) for cell in row[1:-1]] for row in matrix[3 * number : 3 * number + 3]]
+        shown = [
+            [int(cell.replace(",", "")) for cell in row[1:-1]] for row in matrix[3 * number : 3 * number + 3]
+        ]
         assert shown == exact.to_numpy().tolist()
         row = _body(text, "table-overlap")[number]
         same = (both["one"] == both["other"]).mean()
@@ -154,9 +164,10 @@ def test_plans_are_those_of_their_files(runs: tuple[Path, Path, Path], page: Pat
         saved = json.loads((folder / "allocation.json").read_text())
         for at, key in ((1, "budget"), (2, "expected_cost"), (3, "expected_value")):
             assert read_numbers(row[at])[0].agrees(saved[key])
-        assert int(row[6].replace(",", "")) == (
-            pd.read_parquet(folder / "allocation.parquet")["arm"].astype(str) != "none"
-        ).sum()
+        assert (
+            int(row[6].replace(",", ""))
+            == (pd.read_parquet(folder / "allocation.parquet")["arm"].astype(str) != "none").sum()
+        )
 
 
 def test_hostile_labels_stay_text(page: Path) -> None:
@@ -229,13 +240,17 @@ def test_choices_change_what_is_compared(
     visit = browser.visit(page)
     _sound(visit)
     for figure in ("headline", "curves"):
-        assert visit.js("(f) => document.querySelectorAll(`#figure-${f} .scatterlayer path`).length", figure) > 0
+        assert (
+            visit.js("(f) => document.querySelectorAll(`#figure-${f} .scatterlayer path`).length", figure) > 0
+        )
     visit.choose("stage", "0")
     visit.choose("arm", "1")
     arm = Truth(runs[0]).arms[2]
     drawn = visit.traces("headline")
     for one, folder, model in zip(drawn, runs, ("lightgbm_s", "lightgbm_t", "lightgbm_s"), strict=True):
-        exact = json.loads((folder / "metrics.json").read_text())["models"][model]["click"][arm]["qini_per_capita"]
+        exact = json.loads((folder / "metrics.json").read_text())["models"][model]["click"][arm][
+            "qini_per_capita"
+        ]
         assert one["x"][0] == pytest.approx(100 * exact["value"])
     assert len(visit.table("table-models").rows) == 3 * 4
     assert {row[0].text for row in visit.table("table-models").rows} == {"a", "c", HOSTILE}

@@ -39,7 +39,9 @@ def compare_runs(runs: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
         if real in seen:
             raise UpliftError(f"{folder.path} is given twice; give every run once.")
         seen[real] = folder.path
-    return comparison(out, [_compared(one, name) for one, name in zip(folders, _labels(folders), strict=True)])
+    return comparison(
+        out, [_compared(one, name) for one, name in zip(folders, _labels(folders), strict=True)]
+    )
 
 
 def _compared(folder: RunFolder, label: str) -> ComparedRun:

@@ -113,10 +113,18 @@ def _reach(visit: Visit, truth: Truth) -> None:
 
 def _skip(visit: Visit, truth: Truth) -> None:
     visit.page.keyboard.press("Tab")
-    expect(visit.js("document.activeElement.matches('a.skip') && document.activeElement.getBoundingClientRect().left >= 0"), "the skip link does not come first")
+    expect(
+        visit.js(
+            "document.activeElement.matches('a.skip') && document.activeElement.getBoundingClientRect().left >= 0"
+        ),
+        "the skip link does not come first",
+    )
     visit.page.keyboard.press("Enter")
     visit.settle(60)
-    expect(visit.js("document.activeElement.id || location.hash.slice(1)") == "verdict", "the skip link does not lead to the verdict")
+    expect(
+        visit.js("document.activeElement.id || location.hash.slice(1)") == "verdict",
+        "the skip link does not lead to the verdict",
+    )
 
 
 def _keyboard(visit: Visit, truth: Truth) -> None:
@@ -132,7 +140,9 @@ def _keyboard(visit: Visit, truth: Truth) -> None:
     arm = truth.arms[1 + int(page.input_value('select[data-state="arm"]'))]
     shown_scores(visit.table("table-scores"), truth, truth.stages[int(now)], arm, truth.models)
     for key in ("Enter", "Space"):
-        head = page.locator("#table-scores thead th").nth(visit.table("table-scores").column("qini_per_capita"))
+        head = page.locator("#table-scores thead th").nth(
+            visit.table("table-scores").column("qini_per_capita")
+        )
         before = head.get_attribute("aria-sort")
         head.locator("button").focus()
         page.keyboard.press(key)
@@ -196,7 +206,14 @@ def _layout(visit: Visit, truth: Truth) -> None:
 
 
 def _case(width: int, number: int) -> Case:
-    return Case(f"G{number:02d}", "layout", "must", f"{width} px: nothing sideways, outside, overlapping or tiny", _layout, width=width)
+    return Case(
+        f"G{number:02d}",
+        "layout",
+        "must",
+        f"{width} px: nothing sideways, outside, overlapping or tiny",
+        _layout,
+        width=width,
+    )
 
 
 _DARK: dict[str, Any] = {"dark": True}

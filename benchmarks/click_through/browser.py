@@ -58,7 +58,9 @@ class Chromium:
         self._browser.close()
         self._playwright.stop()
 
-    def visit(self, file: Path, *, width: int = 1400, dark: bool = False, ready: str = "html[data-ready]") -> Visit:
+    def visit(
+        self, file: Path, *, width: int = 1400, dark: bool = False, ready: str = "html[data-ready]"
+    ) -> Visit:
         """A new window of its own (no cache, no history) that has opened `file`."""
         context = self._browser.new_context(
             viewport={"width": width, "height": HEIGHT},

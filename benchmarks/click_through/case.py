@@ -161,7 +161,12 @@ class Outcome:
         """``results.json`` and ``results.md`` with links to the evidence."""
         folder.mkdir(parents=True, exist_ok=True)
         rows = [{**asdict(r), "verdict": r.verdict.value} for r in self.results]
-        content = {"score": self.score, "releasable": self.releasable, "results": rows, "skipped": self.skipped}
+        content = {
+            "score": self.score,
+            "releasable": self.releasable,
+            "results": rows,
+            "skipped": self.skipped,
+        }
         (folder / "results.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         lines = ["| case | level | verdict | what is claimed | evidence |", "|---|---|---|---|---|"]
         for r in self.results:

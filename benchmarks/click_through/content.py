@@ -35,7 +35,9 @@ def same_number(shown: Cell, exact: float | None, what: str) -> None:
 def enough(number: Number, exact: float, what: str) -> None:
     """No more than 3 % of a number is lost by rounding, unless its last digit is a small one anyway."""
     expect(
-        number.half <= 0.03 * abs(exact) or number.half <= 0.00051 or (number.half <= 0.5 and exact == round(exact)),
+        number.half <= 0.03 * abs(exact)
+        or number.half <= 0.00051
+        or (number.half <= 0.5 and exact == round(exact)),
         f"{what} is rounded too much for {exact:.6g}",
     )
 
@@ -78,22 +80,35 @@ def _verdict_effect(visit: Visit, truth: Truth) -> None:
     effect = truth.metrics["ate"][stage][arm]
     card = visit.js(_CARD, "key-effect")
     expect(card is not None, "no card of the strongest arm")
-    expect(truth.arm(arm) in card["label"], f"the card names {card['label']!r}, the strongest is {truth.arm(arm)}")
+    expect(
+        truth.arm(arm) in card["label"],
+        f"the card names {card['label']!r}, the strongest is {truth.arm(arm)}",
+    )
     same_number(Cell(card["big"], "", card["value"]), effect["value"], "card of the effect")
-    same_interval(Cell(card["big"], card["note"][card["note"].find("(") :].split(")")[0] + ")", None), effect["low"], effect["high"], "card of the effect")
+    same_interval(
+        Cell(card["big"], card["note"][card["note"].find("(") :].split(")")[0] + ")", None),
+        effect["low"],
+        effect["high"],
+        "card of the effect",
+    )
     expect(truth.stage(stage) in card["note"], f"the card says {card['note']!r}, the stage is {stage}")
     expect(whole(truth.test_rows) in card["note"], f"{card['note']!r} without {truth.test_rows} test rows")
 
 
 def _verdict_model(visit: Visit, truth: Truth) -> None:
     card = visit.js(_CARD, "key-model")
-    expect(card["big"].endswith(truth.deciding_model), f"{card['big']!r}, the run chose {truth.deciding_model}")
+    expect(
+        card["big"].endswith(truth.deciding_model), f"{card['big']!r}, the run chose {truth.deciding_model}"
+    )
     cells = [truth.metric(truth.deciding_model, truth.decided, arm, HEADLINE) for arm in truth.arms[1:]]
     mean = float(np.mean([cell["value"] for cell in cells if cell]))
     shown = read_numbers(card["note"].partition(";")[0])[0]
     expect(shown.agrees(mean), f"Qini {card['note']!r}, the files say {mean:.6g}")
     above = sum(1 for cell in cells if cell and cell["low"] is not None and cell["low"] > 0)
-    expect(f"{above} of {len(cells)} arm" in card["note"], f"{card['note']!r}: {above} of {len(cells)} arms are above")
+    expect(
+        f"{above} of {len(cells)} arm" in card["note"],
+        f"{card['note']!r}: {above} of {len(cells)} arms are above",
+    )
 
 
 def _verdict_plan(visit: Visit, truth: Truth) -> None:
@@ -101,7 +116,10 @@ def _verdict_plan(visit: Visit, truth: Truth) -> None:
     card = visit.js(_CARD, "key-expected")
     same_number(Cell(card["big"], "", card["value"]), truth.plan["expected_value"], "expected value")
     numbers = read_numbers(card["note"])
-    expect(numbers[0].agrees(truth.plan["expected_cost"]), f"spend in {card['note']!r}: {truth.plan['expected_cost']:.6g}")
+    expect(
+        numbers[0].agrees(truth.plan["expected_cost"]),
+        f"spend in {card['note']!r}: {truth.plan['expected_cost']:.6g}",
+    )
     card = visit.js(_CARD, "key-treated")
     same_number(Cell(card["big"], "", card["value"]), truth.treated, "customers with a coupon")
     held = int(truth.decisions["holdout"].sum())
@@ -120,14 +138,24 @@ def _verdict_plan(visit: Visit, truth: Truth) -> None:
 def _verdict_sentences(visit: Visit, truth: Truth) -> None:
     assert truth.plan is not None
     said = visit.text("#verdict .says, #verdict")
-    for what, number in (("budget", truth.plan["budget"]), ("customers with a coupon", truth.treated), ("customers", len(truth.decisions))):
+    for what, number in (
+        ("budget", truth.plan["budget"]),
+        ("customers with a coupon", truth.treated),
+        ("customers", len(truth.decisions)),
+    ):
         if number is not None:
             expect(f"{number:,.10g}" in said, f"the verdict does not name the {what}, {number:,.10g}")
     measured = truth.plan["policy_value"]
     if measured and measured["arms"]:
         includes = measured["low"] <= 0 <= measured["high"]
-        expect(("includes zero" in said) or not includes, "the measured interval includes zero, which is not said")
-        expect(whole(measured["matched_rows"]) in visit.text("#plan"), f"{measured['matched_rows']} matched rows are not named")
+        expect(
+            ("includes zero" in said) or not includes,
+            "the measured interval includes zero, which is not said",
+        )
+        expect(
+            whole(measured["matched_rows"]) in visit.text("#plan"),
+            f"{measured['matched_rows']} matched rows are not named",
+        )
 
 
 def _status(entry: dict[str, object]) -> str:
@@ -139,9 +167,19 @@ def _checks(visit: Visit, truth: Truth) -> None:
     expect(len(table.rows) == len(truth.checks), f"{len(table.rows)} of {len(truth.checks)} checks")
     words = {"pass": ("Pass", "Not tested"), "warn": ("Warning",), "fail": ("Fail",)}
     for entry, row in zip(truth.checks, table.rows, strict=True):
-        expect(row[0].text.split(" ", 1)[-1] in words[_status(entry)], f"{entry['check']}: {row[0].text!r}, it is {entry['status']}")
-        expect(row[1].small == entry["check"], f"check {row[1].small!r} where {entry['check']!r} stands in the file")
-        expect(row[2].text == " ".join(str(entry["detail"]).split()) or row[2].text == str(entry["detail"]).strip(), f"{entry['check']}: {row[2].text!r}")
+        expect(
+            row[0].text.split(" ", 1)[-1] in words[_status(entry)],
+            f"{entry['check']}: {row[0].text!r}, it is {entry['status']}",
+        )
+        expect(
+            row[1].small == entry["check"],
+            f"check {row[1].small!r} where {entry['check']!r} stands in the file",
+        )
+        expect(
+            row[2].text == " ".join(str(entry["detail"]).split())
+            or row[2].text == str(entry["detail"]).strip(),
+            f"{entry['check']}: {row[2].text!r}",
+        )
     worst = max((_status(entry) for entry in truth.checks), key=("pass", "warn", "fail").index)
     card = visit.js(_CARD, "key-experiment")
     light = {"pass": "Sound", "warn": "Usable, with care", "fail": "Not sound"}[worst]
@@ -157,7 +195,10 @@ def _checks(visit: Visit, truth: Truth) -> None:
 def _arms(visit: Visit, truth: Truth) -> None:
     table = visit.table("table-arms")
     names = [truth.arm(arm) for arm in truth.arms]
-    expect([row[0].text for row in table.rows] == names, f"arms {[row[0].text for row in table.rows]}, the campaign has {names}")
+    expect(
+        [row[0].text for row in table.rows] == names,
+        f"arms {[row[0].text for row in table.rows]}, the campaign has {names}",
+    )
     counts = truth.run["campaign"]["rows_per_arm"]
     at, share = table.column("Rows"), table.column("Share")
     for row, described in zip(table.rows, truth.run["campaign"]["arms"], strict=True):
@@ -168,7 +209,11 @@ def _arms(visit: Visit, truth: Truth) -> None:
             expect(described["name"] in row[0].small, f"{described['label']!r} does not give the arm's name")
         if described["cost"] and described["cost"]["amount"] is not None:
             said = row[table.column("Cost")].text
-            expect(read_numbers(said)[0].agrees(described["cost"]["amount"]) and (described["cost"]["on"] in said or described["cost"]["on"] == "send"), f"cost of {described['name']}: {said!r}")
+            expect(
+                read_numbers(said)[0].agrees(described["cost"]["amount"])
+                and (described["cost"]["on"] in said or described["cost"]["on"] == "send"),
+                f"cost of {described['name']}: {said!r}",
+            )
 
 
 def _effects(visit: Visit, truth: Truth) -> None:
@@ -183,14 +228,25 @@ def _effects(visit: Visit, truth: Truth) -> None:
             same_interval(cell, effect["low"], effect["high"], what)
             right_unit(cell, stage, "ate", what)
             zero = effect["low"] is None or effect["low"] <= 0 <= effect["high"]
-            expect(("zero" in row[table.column("Interval")].text and "includes" in row[table.column("Interval")].text) == zero or effect["low"] is None, f"{what}: {row[table.column('Interval')].text!r}")
+            expect(
+                (
+                    "zero" in row[table.column("Interval")].text
+                    and "includes" in row[table.column("Interval")].text
+                )
+                == zero
+                or effect["low"] is None,
+                f"{what}: {row[table.column('Interval')].text!r}",
+            )
             if truth.plain:
                 control = truth.rate(stage, truth.arms[0])
                 same_number(row[table.column("Control")], control, f"control at {stage}")
                 relative = row[table.column("ate / control")]
                 same_number(relative, effect["value"] / control, f"relative {what}")
                 ends = read_interval(relative.small, relative.text)
-                expect(len(ends) == 2 and ends[0].value <= effect["value"] / control <= ends[1].value, f"relative {what}: interval {relative.small!r}")
+                expect(
+                    len(ends) == 2 and ends[0].value <= effect["value"] / control <= ends[1].value,
+                    f"relative {what}: interval {relative.small!r}",
+                )
 
 
 def _chain(visit: Visit, truth: Truth) -> None:
@@ -204,7 +260,10 @@ def _chain(visit: Visit, truth: Truth) -> None:
         total = truth.rate(stage, arm) - truth.rate(stage, truth.arms[0])
         same_number(rows[-1][part], total, f"effect of {arm} along the chain")
         steps = [read_numbers(row[part].text)[0] for row in rows[:-1]]
-        expect(abs(sum(n.value for n in steps) - total) <= sum(n.half for n in steps) * 1.01, f"the parts of {arm} do not add up to {total:.6g}")
+        expect(
+            abs(sum(n.value for n in steps) - total) <= sum(n.half for n in steps) * 1.01,
+            f"the parts of {arm} do not add up to {total:.6g}",
+        )
         before = 1.0, 1.0
         for row, name in zip(rows[:-1], truth.stages, strict=False):
             now = truth.rate(name, truth.arms[0]), truth.rate(name, arm)
@@ -268,7 +327,11 @@ def _differences(visit: Visit, truth: Truth) -> None:
                 same_number(cell, exact["value"], what)
                 same_interval(cell, exact["low"], exact["high"], what)
                 said = row[p].text
-                expect((said.startswith("<") and exact["p"] < 0.001) or (not said.startswith("<") and read_numbers(said)[0].agrees(exact["p"])), f"{what}: p {said!r}, {exact['p']:.4g}")
+                expect(
+                    (said.startswith("<") and exact["p"] < 0.001)
+                    or (not said.startswith("<") and read_numbers(said)[0].agrees(exact["p"])),
+                    f"{what}: p {said!r}, {exact['p']:.4g}",
+                )
                 clear = exact["low"] > 0 or exact["high"] < 0
                 expect(row[-1].text.startswith("yes" if clear else "no"), f"{what}: {row[-1].text!r}")
     caption = visit.table("table-differences").caption
@@ -280,7 +343,10 @@ def _definitions(visit: Visit, truth: Truth) -> None:
     shown = {row[0].text: row for row in table.rows}
     for name, described in truth.metrics["references"]["definitions"].items():
         expect(name in shown, f"{name} is not defined")
-        expect(shown[name][2].text == " ".join(described["formula"].split()), f"formula of {name}: {shown[name][2].text!r}")
+        expect(
+            shown[name][2].text == " ".join(described["formula"].split()),
+            f"formula of {name}: {shown[name][2].text!r}",
+        )
 
 
 # ---------------------------------------------------------------- the plan
@@ -289,7 +355,10 @@ def _definitions(visit: Visit, truth: Truth) -> None:
 def _allocation(visit: Visit, truth: Truth) -> None:
     assert truth.plan is not None
     table = visit.table("table-allocation")
-    expect([row[0].text for row in table.rows] == [*map(truth.arm, truth.arms), "all"], "arms of the plan or their order")
+    expect(
+        [row[0].text for row in table.rows] == [*map(truth.arm, truth.arms), "all"],
+        "arms of the plan or their order",
+    )
     spend, worth = table.column("Expected spend"), table.column("by the model")
     for arm, row in zip((*truth.arms, None), table.rows, strict=True):
         what = f"plan, {arm or 'all'}"
@@ -300,7 +369,10 @@ def _allocation(visit: Visit, truth: Truth) -> None:
         same_number(row[worth], float(mine["expected_value"].sum()), f"{what}: value")
     total = read_numbers(table.rows[-1][spend].text)[0]
     budget = truth.plan["budget"]
-    expect(budget is None or total.value - total.half <= budget, f"spend {total.value:,.6g} beyond the budget {budget:,.6g}")
+    expect(
+        budget is None or total.value - total.half <= budget,
+        f"spend {total.value:,.6g} beyond the budget {budget:,.6g}",
+    )
     measured = truth.plan["policy_value"]
     if measured and measured["arms"]:
         cell = table.rows[-1][table.column("policy_value")]
@@ -311,34 +383,49 @@ def _allocation(visit: Visit, truth: Truth) -> None:
 def _budgets(visit: Visit, truth: Truth) -> None:
     assert truth.plan is not None
     table = visit.table("table-budget")
-    heads = {name: table.column(name) for name in ("Budget", "Spend", "Expected value", "Change of value", "Customers")}
+    heads = {
+        name: table.column(name)
+        for name in ("Budget", "Spend", "Expected value", "Change of value", "Customers")
+    }
     here = truth.at_budget(min(truth.plan["budget"] or math.inf, truth.last_budget))["value"]
     for row in table.rows:
         budget = float(row[heads["Budget"]].value or "nan")
-        expect(read_numbers(row[heads["Budget"]].text)[0].agrees(budget), f"budget {row[0].text!r} is {budget}")
+        expect(
+            read_numbers(row[heads["Budget"]].text)[0].agrees(budget), f"budget {row[0].text!r} is {budget}"
+        )
         share = read_numbers(row[heads["Budget"]].small)[0].value
         base = truth.plan["budget"] or truth.last_budget
-        expect(math.isclose(budget, share * base, rel_tol=1e-6), f"{row[0].small!r} of {base} is not {budget}")
+        expect(
+            math.isclose(budget, share * base, rel_tol=1e-6), f"{row[0].small!r} of {base} is not {budget}"
+        )
         at = truth.at_budget(budget)
         close(row[heads["Spend"]].text, at["spend"], f"spend at {budget:g}", truth)
         close(row[heads["Expected value"]].text, at["value"], f"value at {budget:g}", truth)
         close(row[heads["Customers"]].text, at["treated"], f"customers at {budget:g}", truth, scale="treated")
         change = read_numbers(row[heads["Change of value"]].text)[0]
         slack = change.half + 0.004 * truth.at_budget(truth.last_budget)["value"]
-        expect(abs(change.value - (at["value"] - here)) <= slack, f"change at {budget:g}: {change.value:g}, {at['value'] - here:g} by the files")
+        expect(
+            abs(change.value - (at["value"] - here)) <= slack,
+            f"change at {budget:g}: {change.value:g}, {at['value'] - here:g} by the files",
+        )
 
 
 def close(text: str, exact: float, what: str, truth: Truth, *, scale: str = "value") -> None:
     """A number of the budget curve: the page has 360 points of it, the files every step."""
     found = read_numbers(text)
     slack = 0.004 * truth.at_budget(truth.last_budget)[scale]
-    expect(len(found) == 1 and abs(found[0].value - exact) <= found[0].half + slack, f"{what}: {text!r}, the files say {exact:,.6g}")
+    expect(
+        len(found) == 1 and abs(found[0].value - exact) <= found[0].half + slack,
+        f"{what}: {text!r}, the files say {exact:,.6g}",
+    )
     enough(found[0], found[0].value, f"{what}: {text!r}")
 
 
 def _certificate(visit: Visit, truth: Truth) -> None:
     assert truth.plan is not None
-    facts = visit.js("() => Object.fromEntries([...document.querySelectorAll('#certificate > div')].map((d) => [d.querySelector('dt').textContent, [d.querySelector('dd').textContent, d.querySelector('dd').dataset.value ?? null]]))")
+    facts = visit.js(
+        "() => Object.fromEntries([...document.querySelectorAll('#certificate > div')].map((d) => [d.querySelector('dt').textContent, [d.querySelector('dd').textContent, d.querySelector('dd').dataset.value ?? null]]))"
+    )
     for name, exact in (
         ("Expected value", truth.plan["expected_value"]),
         ("Upper bound", truth.plan["upper_bound"]),
@@ -346,7 +433,10 @@ def _certificate(visit: Visit, truth: Truth) -> None:
     ):
         expect(name in facts, f"the certificate lacks {name!r}")
         same_number(Cell(facts[name][0], "", facts[name][1]), exact, name)
-    expect(math.isclose(float(facts["Gap"][1]), truth.plan["gap"], rel_tol=1e-6, abs_tol=1e-12), f"gap {facts['Gap']}")
+    expect(
+        math.isclose(float(facts["Gap"][1]), truth.plan["gap"], rel_tol=1e-6, abs_tol=1e-12),
+        f"gap {facts['Gap']}",
+    )
 
 
 # ---------------------------------------------------------------- figures
@@ -369,13 +459,18 @@ def _figure_experiment(visit: Visit, truth: Truth) -> None:
     if balance is None or not balance["data"].get("smd"):
         return
     smd = balance["data"]["smd"]
-    texts = visit.js("(() => { const a = document.getElementById('figure-balance')._fullLayout.yaxis; return Object.fromEntries(Array.from(a.tickvals, (v, i) => [v, a.ticktext[i]])); })()")
+    texts = visit.js(
+        "(() => { const a = document.getElementById('figure-balance')._fullLayout.yaxis; return Object.fromEntries(Array.from(a.tickvals, (v, i) => [v, a.ticktext[i]])); })()"
+    )
     for arm in truth.arms[1:]:
         drawn = visit.trace("balance", truth.arm(arm))
         for x, y in zip(drawn["x"], drawn["y"], strict=True):
             name = texts[f"{y:g}"]
             if name in smd:
-                expect(math.isclose(x, smd[name][arm], abs_tol=1e-6), f"balance of {name}, {arm}: {x}, the check says {smd[name][arm]}")
+                expect(
+                    math.isclose(x, smd[name][arm], abs_tol=1e-6),
+                    f"balance of {name}, {arm}: {x}, the check says {smd[name][arm]}",
+                )
 
 
 def effect_points(visit: Visit, truth: Truth, stages: Sequence[str], *, relative: bool = False) -> None:
@@ -384,7 +479,9 @@ def effect_points(visit: Visit, truth: Truth, stages: Sequence[str], *, relative
         drawn = visit.trace("effects", truth.arm(arm))
         effects = [truth.metrics["ate"][stage][arm] for stage in stages]
         base = [truth.rate(stage, truth.arms[0]) if relative else 1.0 for stage in stages]
-        same_points(drawn["x"], [e["value"] / b for e, b in zip(effects, base, strict=True)], f"effects of {arm}")
+        same_points(
+            drawn["x"], [e["value"] / b for e, b in zip(effects, base, strict=True)], f"effects of {arm}"
+        )
         if not relative:
             same_points(drawn["error_x"][0], [e["high"] - e["value"] for e in effects], f"intervals of {arm}")
             same_points(drawn["error_x"][1], [e["value"] - e["low"] for e in effects], f"intervals of {arm}")
@@ -405,8 +502,14 @@ def score_points(visit: Visit, truth: Truth, stage: str, arm: str) -> None:
         drawn = visit.trace("scores", model)
         same_points(drawn["x"], [exact["value"]], f"score of {model} at {stage}, {arm}")
         if exact["low"] is not None:
-            same_points(drawn["error_x"][1], [exact["value"] - exact["low"]], f"interval of {model} at {stage}, {arm}")
-            same_points(drawn["error_x"][0], [exact["high"] - exact["value"]], f"interval of {model} at {stage}, {arm}")
+            same_points(
+                drawn["error_x"][1], [exact["value"] - exact["low"]], f"interval of {model} at {stage}, {arm}"
+            )
+            same_points(
+                drawn["error_x"][0],
+                [exact["high"] - exact["value"]],
+                f"interval of {model} at {stage}, {arm}",
+            )
 
 
 def curve_points(visit: Visit, truth: Truth, stage: str, arm: str, kind: str) -> None:
@@ -426,9 +529,15 @@ def tenth_points(visit: Visit, truth: Truth, model: str, stage: str, arm: str) -
     same_points([y for _, y in points], exact["observed"], f"observed effects of {model} at {stage}, {arm}")
     whiskers = next((one for one in drawn if one["error_y"] and one["name"] == "observed"), None)
     if whiskers and len(whiskers["x"]) == len(exact):
-        same_points(whiskers["error_y"][1], exact["observed"] - exact["low"], f"intervals of the tenths of {model}")
+        same_points(
+            whiskers["error_y"][1], exact["observed"] - exact["low"], f"intervals of the tenths of {model}"
+        )
     if model in truth.calibrated:
-        same_points(visit.trace("tenths", "predicted")["y"], exact["predicted"], f"predicted effects of {model} at {stage}, {arm}")
+        same_points(
+            visit.trace("tenths", "predicted")["y"],
+            exact["predicted"],
+            f"predicted effects of {model} at {stage}, {arm}",
+        )
 
 
 def chosen(visit: Visit, truth: Truth) -> tuple[str, str, str]:
@@ -440,7 +549,10 @@ def chosen(visit: Visit, truth: Truth) -> tuple[str, str, str]:
     }
     at = {}
     for name, texts in wanted.items():
-        found = visit.js("(n) => { const s = document.querySelector(`select[data-state=\"${n}\"]`); return s && [[...s.options].map((o) => o.text), s.selectedIndex]; }", name)
+        found = visit.js(
+            '(n) => { const s = document.querySelector(`select[data-state="${n}"]`); return s && [[...s.options].map((o) => o.text), s.selectedIndex]; }',
+            name,
+        )
         expect(found is not None, f"no select of the {name}")
         expect(found[0] == texts, f"{name}s {found[0]}, the files have {texts}")
         at[name] = int(found[1])
@@ -455,12 +567,17 @@ def _figure_models(visit: Visit, truth: Truth) -> None:
     curve_points(visit, truth, stage, arm, "gain")
     tenth_points(visit, truth, model, stage, arm)
     legend = [one["name"] for one in visit.traces("curve") if one["legend"]]
-    expect([name for name in legend if name in truth.models] == list(truth.models), f"legend of the curves: {legend}")
+    expect(
+        [name for name in legend if name in truth.models] == list(truth.models),
+        f"legend of the curves: {legend}",
+    )
 
 
 def _figure_plan(visit: Visit, truth: Truth) -> None:
     assert truth.plan is not None
-    texts = visit.js("(() => { const a = document.getElementById('figure-allocation')._fullLayout.yaxis; return Object.fromEntries(Array.from(a.tickvals, (v, i) => [v, a.ticktext[i]])); })()")
+    texts = visit.js(
+        "(() => { const a = document.getElementById('figure-allocation')._fullLayout.yaxis; return Object.fromEntries(Array.from(a.tickvals, (v, i) => [v, a.ticktext[i]])); })()"
+    )
     for name, exact in (
         ("customers", [truth.customers(arm) for arm in truth.arms]),
         ("spend", [truth.planned("expected_cost", arm) for arm in truth.arms]),
@@ -481,27 +598,40 @@ def _axes(visit: Visit, truth: Truth) -> None:
     found = visit.js(_AXES)
     for figure, titles in found.items():
         expect(titles, f"figure {figure} has no title on any axis")
-    units = {"figure-curve": "%", "figure-scores": "%", "figure-tenths": "%"} if truth.decided != VALUE else {}
+    units = (
+        {"figure-curve": "%", "figure-scores": "%", "figure-tenths": "%"} if truth.decided != VALUE else {}
+    )
     for figure, unit in units.items():
-        expect(any(unit in title for title in found.get(figure, [])), f"no unit on the axes of {figure}: {found.get(figure)}")
+        expect(
+            any(unit in title for title in found.get(figure, [])),
+            f"no unit on the axes of {figure}: {found.get(figure)}",
+        )
     for figure in ("curve", "scores", "tenths", "effects"):
         expect("against control" in visit.subtitle(figure), f"figure {figure} does not say against what")
 
 
 def _provenance(visit: Visit, truth: Truth) -> None:
-    facts = visit.js("() => Object.fromEntries([...document.querySelectorAll('#run > div')].map((d) => [d.querySelector('dt').textContent, d.querySelector('dd').textContent]))")
+    facts = visit.js(
+        "() => Object.fromEntries([...document.querySelectorAll('#run > div')].map((d) => [d.querySelector('dt').textContent, d.querySelector('dd').textContent]))"
+    )
     for name, exact in (
         ("seed", truth.run["seed"]), ("data fingerprint", truth.run["data_fingerprint"]),
         ("chosen model", truth.run["chosen_model"]), ("versions · uplift", truth.run["versions"]["uplift"]),
     ):  # fmt: skip
         expect(facts.get(name) == str(exact), f"{name}: {facts.get(name)!r}, run.json says {exact!r}")
-    badge = visit.js("[...document.querySelectorAll('header .badge')].some((b) => b.textContent.includes('simulated'))")
+    badge = visit.js(
+        "[...document.querySelectorAll('header .badge')].some((b) => b.textContent.includes('simulated'))"
+    )
     expect(badge == bool(truth.run.get("simulated")), "real or simulated is not said as it is")
     subtitle = visit.text("header .subtitle")
     for number in (truth.run["rows"]["all"], truth.run["rows"]["test"]):
         expect(whole(number) in subtitle, f"{subtitle!r} without {whole(number)}")
     references = len(truth.models) - len(truth.calibrated)
-    expect(f"{len(truth.calibrated)} model" in subtitle and (not references or f"{references} reference" in subtitle), f"models in {subtitle!r}")
+    expect(
+        f"{len(truth.calibrated)} model" in subtitle
+        and (not references or f"{references} reference" in subtitle),
+        f"models in {subtitle!r}",
+    )
 
 
 _CARD = """(id) => { const c = document.getElementById(id); return c && {

@@ -57,7 +57,9 @@ def _data(change: Callable[[dict[str, Any]], None]) -> Callable[[str], str]:
     """Change the data that the page draws."""
 
     def apply(page: str) -> str:
-        found = re.search(r'(<script type="application/json" id="report-data">)(.*?)(</script>)', page, re.DOTALL)
+        found = re.search(
+            r'(<script type="application/json" id="report-data">)(.*?)(</script>)', page, re.DOTALL
+        )
         assert found is not None
         content = json.loads(found[2])
         change(content)
@@ -108,7 +110,11 @@ def _budget(content: dict[str, Any]) -> None:
 def _curve_names(content: dict[str, Any]) -> None:
     for key, figure in content["figures"].items():
         if key.startswith("gain"):
-            lines = [trace for trace in figure["data"] if trace.get("hovertemplate") and "treated" in trace["hovertemplate"]]
+            lines = [
+                trace
+                for trace in figure["data"]
+                if trace.get("hovertemplate") and "treated" in trace["hovertemplate"]
+            ]
             lines[0]["name"], lines[1]["name"] = lines[1]["name"], lines[0]["name"]
 
 
@@ -119,7 +125,9 @@ def _slower_roi(content: dict[str, Any]) -> None:
 def _total(body: str) -> str:
     """The total of the spend is that of another plan."""
     start = body.rindex("<tr")
-    numbers = list(re.finditer(r'data-value="([\d.]+)" title="[\d.]+"[^>]*><span>([\d,.]+)</span>', body[start:]))
+    numbers = list(
+        re.finditer(r'data-value="([\d.]+)" title="[\d.]+"[^>]*><span>([\d,.]+)</span>', body[start:])
+    )
     cell = next(one for one in numbers if float(one[1]) > 1 and "." in one[1])
     wrong = 1.2 * float(cell[1])
     text = cell[0].replace(cell[1], repr(wrong)).replace(f"<span>{cell[2]}", f"<span>{wrong:,.0f}")
@@ -127,8 +135,10 @@ def _total(body: str) -> str:
 
 
 _CDN = '<script src="https://cdn.plot.ly/plotly-2.35.2.min.js"></script></head>'
-_IMAGE = '<header class="page"><img src="data:image/png;base64,iVBORw0KGgo=" alt="logo" width="40" height="40">'
-_LATE = "document.documentElement.dataset.ready = \"true\";\n  setTimeout(() => data.history.length, 60);"
+_IMAGE = (
+    '<header class="page"><img src="data:image/png;base64,iVBORw0KGgo=" alt="logo" width="40" height="40">'
+)
+_LATE = 'document.documentElement.dataset.ready = "true";\n  setTimeout(() => data.history.length, 60);'
 
 DEFECTS = (
     Defect("dead choice", "the select of the model does nothing", _text("      const name = input.dataset.state;\n", '      const name = input.dataset.state;\n      if (name === "model") return;\n'), ("C02", "C01")),

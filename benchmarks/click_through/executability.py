@@ -12,7 +12,8 @@ MOST_SECONDS = 3.0
 MOST_BYTES = 8_000_000
 
 EMPTY_WORDS = re.compile(
-    r"\b(?:NaN|undefined|null|Infinity)\b|\bNone\b(?!\s+[a-z])|\[object |\blorem ipsum\b|\{\{|\}\}|\{%", re.IGNORECASE
+    r"\b(?:NaN|undefined|null|Infinity)\b|\bNone\b(?!\s+[a-z])|\[object |\blorem ipsum\b|\{\{|\}\}|\{%",
+    re.IGNORECASE,
 )
 """What a missing number or an unfilled template leaves behind; "None of the ..." begins a sentence."""
 PATHS = re.compile(
@@ -22,7 +23,7 @@ PATHS = re.compile(
 _ALL_TEXT = """() => {
   const attributes = ["title", "aria-label", "alt", "placeholder", "aria-valuetext", "value", "href", "data-value"];
   const said = [...document.querySelectorAll("body *")].flatMap((e) => attributes.map((a) => e.getAttribute(a)).filter(Boolean));
-  const hidden = [...document.querySelectorAll("details:not([open]), tr[hidden]")].map((e) => e.textContent);
+  const hidden = [...document.querySelectorAll("details:not([open]) :is(summary, p, pre, dd, dt, td > *, th > *), tr[hidden] > * > *")].map((e) => e.textContent);
   return [document.title, document.body.innerText, ...hidden, ...said].join("\\n");
 }"""
 _DATA_STRINGS = """() => {
@@ -61,7 +62,10 @@ def _offline(visit: Visit, truth: Truth) -> None:
     abroad = [address[:80] for address in visit.requests if not address.startswith(LOCAL)]
     expect(not abroad, f"asked for {', '.join(abroad[:3])}")
     files = {address for address in visit.requests if address.startswith("file:")}
-    expect(len({address.partition("#")[0] for address in files}) == 1, f"asked for other files: {sorted(files)[:3]}")
+    expect(
+        len({address.partition("#")[0] for address in files}) == 1,
+        f"asked for other files: {sorted(files)[:3]}",
+    )
     external = visit.js(_EXTERNAL)
     expect(not external, f"depends on {external[:3]}")
 

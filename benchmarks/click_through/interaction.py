@@ -36,7 +36,9 @@ def _agree_on(visit: Visit, truth: Truth, stage: str, arm: str, model: str) -> N
     table = visit.table("table-scores")
     expect(len(table.rows) == len(truth.models), f"{len(table.rows)} rows at {stage}, {arm}")
     shown_scores(table, truth, stage, arm, truth.models)
-    expect(truth.stage(stage) in table.caption and truth.arm(arm) in table.caption, f"caption {table.caption!r}")
+    expect(
+        truth.stage(stage) in table.caption and truth.arm(arm) in table.caption, f"caption {table.caption!r}"
+    )
     if visit.has("#table-differences"):
         table = visit.table("table-differences")
         expect(len(table.rows) == len(truth.models) - 1, f"{len(table.rows)} differences at {stage}, {arm}")
@@ -50,7 +52,10 @@ def _agree_on(visit: Visit, truth: Truth, stage: str, arm: str, model: str) -> N
     for figure in FIGURES:
         said = visit.subtitle(figure)
         expect(truth.stage(stage) in said and truth.arm(arm) in said, f"figure {figure} says {said!r}")
-    expect(model in visit.text("#figure-tenths-title"), f"the tenths are headed {visit.text('#figure-tenths-title')!r}")
+    expect(
+        model in visit.text("#figure-tenths-title"),
+        f"the tenths are headed {visit.text('#figure-tenths-title')!r}",
+    )
 
 
 def _selects(visit: Visit, truth: Truth) -> None:
@@ -88,7 +93,9 @@ def _models(visit: Visit, truth: Truth) -> None:
 
 
 def _effect_views(visit: Visit, truth: Truth) -> None:
-    options = visit.js("[...document.querySelectorAll('select[data-state=\"effects\"] option')].map((o) => [o.value, o.text])")
+    options = visit.js(
+        "[...document.querySelectorAll('select[data-state=\"effects\"] option')].map((o) => [o.value, o.text])"
+    )
     for value, text in options:
         visit.choose("effects", value)
         relative = "control" in text
@@ -103,7 +110,9 @@ def _curves(visit: Visit, truth: Truth) -> None:
         visit.choose("arm", "0")
         curve_points(visit, truth, truth.stages[-1], truth.arms[1], kind)
         ends = {"lift": "Uplift", "gain": "Qini"}
-        expect(ends[kind] in visit.text("#figure-curve-title"), f"headed {visit.text('#figure-curve-title')!r}")
+        expect(
+            ends[kind] in visit.text("#figure-curve-title"), f"headed {visit.text('#figure-curve-title')!r}"
+        )
 
 
 def _bands(visit: Visit, truth: Truth) -> None:
@@ -124,7 +133,9 @@ def _shown_budget(visit: Visit, truth: Truth, budget: float) -> None:
     assert truth.plan is not None
     at = truth.at_budget(budget)
     plan = truth.at_budget(min(truth.plan["budget"] or math.inf, truth.last_budget))
-    cells = {name: visit.text(f'[data-budget="{name}"]') for name in ("spend", "value", "change", "treated", "roi")}
+    cells = {
+        name: visit.text(f'[data-budget="{name}"]') for name in ("spend", "value", "change", "treated", "roi")
+    }
     close(cells["spend"], at["spend"], f"spend at {budget:g}", truth)
     close(cells["value"], at["value"], f"value at {budget:g}", truth)
     close(cells["change"], at["value"] - plan["value"], f"change at {budget:g}", truth)
@@ -134,15 +145,24 @@ def _shown_budget(visit: Visit, truth: Truth, budget: float) -> None:
     last = read_numbers(cells["roi"])[0]
     roi = last.value
     expect(last.half <= 0.03 * roi or roi == 0, f"return at {budget:g}: {cells['roi']!r} is rounded too much")
-    expect(0.98 * near[0] - 0.01 <= roi <= 1.02 * near[1] + 0.01 or budget <= 0.03 * truth.last_budget, f"return at {budget:g}: {cells['roi']!r}, the files say {near[0]:.3g} to {near[1]:.3g}")
+    expect(
+        0.98 * near[0] - 0.01 <= roi <= 1.02 * near[1] + 0.01 or budget <= 0.03 * truth.last_budget,
+        f"return at {budget:g}: {cells['roi']!r}, the files say {near[0]:.3g} to {near[1]:.3g}",
+    )
     mark = next(one for one in visit.traces("budget") if one["meta"] == "chosen")
-    expect(math.isclose(mark["x"][0], budget, rel_tol=1e-5, abs_tol=1e-6), f"the mark in the figure stands at {mark['x'][0]}, the slider at {budget}")
+    expect(
+        math.isclose(mark["x"][0], budget, rel_tol=1e-5, abs_tol=1e-6),
+        f"the mark in the figure stands at {mark['x'][0]}, the slider at {budget}",
+    )
     close(f"{mark['y'][0]:.2f}", at["value"], f"the mark's value at {budget:g}", truth)
 
 
 def _slider(visit: Visit, truth: Truth) -> None:
     last = float(visit.page.get_attribute("#budget-slider", "max"))
-    expect(math.isclose(last, truth.last_budget, rel_tol=1e-5), f"the slider ends at {last:g}, useful is {truth.last_budget:g}")
+    expect(
+        math.isclose(last, truth.last_budget, rel_tol=1e-5),
+        f"the slider ends at {last:g}, useful is {truth.last_budget:g}",
+    )
     for share in (0.0, 0.5, 1.0, 0.2):
         budget = visit.slide(share * last)
         _shown_budget(visit, truth, budget)
@@ -150,7 +170,10 @@ def _slider(visit: Visit, truth: Truth) -> None:
         expect(math.isclose(typed, budget, abs_tol=0.011), f"the field says {typed}, the slider {budget}")
     visit.page.click("#budget-reset")
     start = min((truth.plan or {})["budget"] or math.inf, last)
-    expect(math.isclose(float(visit.page.input_value("#budget-slider")), start, rel_tol=1e-5), "reset does not go back to the plan")
+    expect(
+        math.isclose(float(visit.page.input_value("#budget-slider")), start, rel_tol=1e-5),
+        "reset does not go back to the plan",
+    )
     _shown_budget(visit, truth, start)
 
 
@@ -165,7 +188,10 @@ def _typed_budget(visit: Visit, truth: Truth) -> None:
     budget = round(0.37 * truth.last_budget, 2)
     visit.page.fill("#budget-number", str(budget))
     _shown_budget(visit, truth, budget)
-    expect(math.isclose(float(visit.page.input_value("#budget-slider")), budget, rel_tol=1e-4), "the slider does not follow the field")
+    expect(
+        math.isclose(float(visit.page.input_value("#budget-slider")), budget, rel_tol=1e-4),
+        "the slider does not follow the field",
+    )
     for typed, kept in ((str(10 * truth.last_budget + 10), truth.last_budget), ("-5", 0.0)):
         visit.page.fill("#budget-number", typed)
         expect(visit.page.is_visible("#budget-hint"), f"{typed} is taken without a word")
@@ -213,7 +239,10 @@ def _sort_effects(visit: Visit, truth: Truth) -> None:
         expect(sorted(rows) == sorted(exact), "rows are lost by sorting")
         for money in (False, True):
             found = [exact[row][1] for row in rows if exact[row][0] == money]
-            expect(found == sorted(found, reverse=falling), f"effects are not {'falling' if falling else 'rising'}: {found}")
+            expect(
+                found == sorted(found, reverse=falling),
+                f"effects are not {'falling' if falling else 'rising'}: {found}",
+            )
 
 
 def _sort_words(visit: Visit, truth: Truth) -> None:
@@ -245,7 +274,9 @@ def csv_of(visit: Visit, table: str) -> list[list[str]] | None:
 
 
 def _csv(visit: Visit, truth: Truth) -> None:
-    names = visit.js("[...document.querySelectorAll('main table[id]')].filter((t) => !t.closest('details:not([open])')).map((t) => t.id)")
+    names = visit.js(
+        "[...document.querySelectorAll('main table[id]')].filter((t) => !t.closest('details:not([open])')).map((t) => t.id)"
+    )
     without = [name for name in names if visit.js(_CSV_BUTTON, name) is None]
     expect(not without, f"no CSV of {', '.join(without[:4])}")
     _csv_of_scores(visit, truth)
@@ -256,7 +287,10 @@ def _csv(visit: Visit, truth: Truth) -> None:
             row = next((row for name, row in found.items() if name in (truth.arm(arm), arm)), None)
             expect(row is not None, f"the CSV of the plan lacks {arm}")
             assert row is not None
-            expect(str(truth.customers(arm)) in [cell.replace(",", "") for cell in row], f"customers of {arm} in the CSV: {row}")
+            expect(
+                str(truth.customers(arm)) in [cell.replace(",", "") for cell in row],
+                f"customers of {arm} in the CSV: {row}",
+            )
 
 
 def _csv_of_scores(visit: Visit, truth: Truth) -> None:
@@ -268,15 +302,28 @@ def _csv_of_scores(visit: Visit, truth: Truth) -> None:
     assert rows is not None
     head, body = rows[0], rows[1:]
     expect(all(len(row) == len(head) for row in body), "rows of the CSV differ in length")
-    at = next((i for i, name in enumerate(head) if HEADLINE in name or name.startswith("Qini per customer")), None)
+    at = next(
+        (i for i, name in enumerate(head) if HEADLINE in name or name.startswith("Qini per customer")), None
+    )
     expect(at is not None, f"no {HEADLINE} among {head}")
     assert at is not None
     for model in truth.models:
         cell = truth.metric(model, truth.stages[0], truth.arms[1], HEADLINE)
-        mine = [row for row in body if row[0] == model and (len(body) <= len(truth.models) or (truth.stage(truth.stages[0]) in row and truth.arm(truth.arms[1]) in row))]
+        mine = [
+            row
+            for row in body
+            if row[0] == model
+            and (
+                len(body) <= len(truth.models)
+                or (truth.stage(truth.stages[0]) in row and truth.arm(truth.arms[1]) in row)
+            )
+        ]
         expect(len(mine) == 1, f"{len(mine)} rows of {model} in the CSV")
         assert cell is not None
-        expect(math.isclose(float(mine[0][at]), float(cell["value"] or 0.0), rel_tol=1e-9), f"{HEADLINE} of {model} in the CSV: {mine[0][at]}, the file says {cell['value']}")
+        expect(
+            math.isclose(float(mine[0][at]), float(cell["value"] or 0.0), rel_tol=1e-9),
+            f"{HEADLINE} of {model} in the CSV: {mine[0][at]}, the file says {cell['value']}",
+        )
 
 
 def _picture(visit: Visit, truth: Truth) -> None:
@@ -327,7 +374,13 @@ def _back(visit: Visit, truth: Truth) -> None:
     visit.page.go_back()
     visit.settle(200)
     expect(stands() == (stage, start[1]), f"back leads to {stands()}, it was {(stage, start[1])}")
-    shown_scores(visit.table("table-scores"), truth, truth.stages[int(stage)], truth.arms[1 + int(start[1])], truth.models)
+    shown_scores(
+        visit.table("table-scores"),
+        truth,
+        truth.stages[int(stage)],
+        truth.arms[1 + int(start[1])],
+        truth.models,
+    )
     visit.page.go_forward()
     visit.settle(200)
     expect(stands() == (stage, arm), f"forward leads to {stands()}, it was {(stage, arm)}")
@@ -361,7 +414,10 @@ def _menu(visit: Visit, truth: Truth) -> None:
     for name in names:
         visit.page.click(f'nav a[href="#{name}"]')
         visit.settle(60)
-        top, height, end = visit.js("(id) => { const b = document.getElementById(id).getBoundingClientRect(); return [b.top, innerHeight, scrollY + innerHeight >= document.documentElement.scrollHeight - 2]; }", name)
+        top, height, end = visit.js(
+            "(id) => { const b = document.getElementById(id).getBoundingClientRect(); return [b.top, innerHeight, scrollY + innerHeight >= document.documentElement.scrollHeight - 2]; }",
+            name,
+        )
         expect(-5 <= top < 0.5 * height or end, f"#{name} stands at {top:.0f} of {height} after the click")
 
 
@@ -375,7 +431,10 @@ def _details(visit: Visit, truth: Truth) -> None:
             continue
         before = box.evaluate("(b) => b.open")
         box.locator("> summary").click()
-        expect(box.evaluate("(b) => b.open") != before, f"{box.locator('> summary').inner_text()[:40]!r} does not open")
+        expect(
+            box.evaluate("(b) => b.open") != before,
+            f"{box.locator('> summary').inner_text()[:40]!r} does not open",
+        )
         inside = box.evaluate("(b) => b.innerText.length - b.querySelector('summary').innerText.length")
         expect(inside > 20 or before, f"{box.locator('> summary').inner_text()[:40]!r} is empty")
     said = visit.js("[...document.querySelectorAll('main details')].map((d) => d.textContent).join(' ')")
@@ -391,19 +450,30 @@ def _print(visit: Visit, truth: Truth) -> None:
     visit.page.set_viewport_size({"width": 718, "height": 1000})
     visit.settle(250)
     try:
-        expect(visit.js("[...document.querySelectorAll('main details')].every((d) => d.open)"), "something stays closed on paper")
+        expect(
+            visit.js("[...document.querySelectorAll('main details')].every((d) => d.open)"),
+            "something stays closed on paper",
+        )
         cut = visit.js(_CUT)
         expect(not cut, f"cut off on paper: {cut[:4]}")
         checks, arms = visit.table("table-checks"), visit.table("table-arms")
-        expect(len(checks.rows) == len(truth.checks) and len(arms.rows) == len(truth.arms), "rows are missing on paper")
-        expect(not visit.js("!!document.querySelector('nav')?.getClientRects().length"), "the menu is printed")
+        expect(
+            len(checks.rows) == len(truth.checks) and len(arms.rows) == len(truth.arms),
+            "rows are missing on paper",
+        )
+        expect(
+            not visit.js("!!document.querySelector('nav')?.getClientRects().length"), "the menu is printed"
+        )
         background = visit.js("getComputedStyle(document.body).backgroundColor")
         expect(background in ("rgb(255, 255, 255)", "rgba(0, 0, 0, 0)"), f"the paper is {background}")
     finally:
         visit.js("dispatchEvent(new Event('afterprint'))")
         visit.page.emulate_media(media="screen")
         visit.page.set_viewport_size({"width": 1400, "height": HEIGHT})
-    expect(not visit.js("[...document.querySelectorAll('main details')].some((d) => d.open)"), "what was closed stays open after printing")
+    expect(
+        not visit.js("[...document.querySelectorAll('main details')].some((d) => d.open)"),
+        "what was closed stays open after printing",
+    )
 
 
 _CUT = """() => [...document.querySelectorAll("main *")].filter((e) => {

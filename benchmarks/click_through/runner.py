@@ -116,7 +116,9 @@ def _run(case: Case, windows: _Windows, truth: Truth, evidence: Path | None) -> 
     elif found is not None:
         verdict, message = _triage(case, found, windows, truth)
         windows.spoil()
-    return Result(case.id, case.feature, case.level, case.title, verdict, message, time.perf_counter() - start, kept)
+    return Result(
+        case.id, case.feature, case.level, case.title, verdict, message, time.perf_counter() - start, kept
+    )
 
 
 def _triage(case: Case, found: Exception, windows: _Windows, truth: Truth) -> tuple[Verdict, str]:
@@ -164,7 +166,10 @@ def _picture(visit: Visit, case: Case, when: str, evidence: Path | None) -> None
     if evidence is None:
         return
     evidence.mkdir(parents=True, exist_ok=True)
-    visit.js("(s) => document.querySelector(s)?.scrollIntoView({ block: 'start', behavior: 'instant' })", case.evidence)
+    visit.js(
+        "(s) => document.querySelector(s)?.scrollIntoView({ block: 'start', behavior: 'instant' })",
+        case.evidence,
+    )
     visit.page.screenshot(path=str(evidence / f"{case.id}-{when}.png"))
 
 

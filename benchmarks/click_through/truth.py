@@ -147,7 +147,9 @@ class Truth:
 
     def _need_plain(self) -> None:
         if not self.plain:
-            raise CannotTell("this design has weights or repeated units, which the suite does not compute again")
+            raise CannotTell(
+                "this design has weights or repeated units, which the suite does not compute again"
+            )
 
     def _compared(
         self, model: str, stage: str, arm: str
@@ -195,9 +197,7 @@ class Truth:
             observed = groups[0].mean() - groups[1].mean()
             se = np.sqrt(sum(group.var() / len(group) for group in groups))
             predicted = score[piece].astype(float).mean()
-            rows.append(
-                (number, predicted, observed, observed - self.z * se, observed + self.z * se)
-            )
+            rows.append((number, predicted, observed, observed - self.z * se, observed + self.z * se))
         return pd.DataFrame(rows, columns=["tenth", "predicted", "observed", "low", "high"])
 
     # ------------------------------------------------------------ the plan

@@ -151,7 +151,9 @@ def report(
 
     several = len(runs) > 1
     if several and out is None:
-        raise UpliftError("several runs are compared in a page of its own; pass --out with its file, such as compare.html.")
+        raise UpliftError(
+            "several runs are compared in a page of its own; pass --out with its file, such as compare.html."
+        )
     if out is not None:
         name = "compare.html" if several else "report.html"
         refuse_existing(out / name if out.is_dir() else out, overwrite=overwrite)

@@ -39,7 +39,11 @@ def same_test_groups(runs: Sequence[ComparedRun]) -> list[list[int]]:
 def _order_like(first: ComparedRun, other: ComparedRun) -> np.ndarray | None:
     """Rows of `other` in the order of `first`, int64 [row]; None where they are other rows."""
     a, b = first.test, other.test
-    if (a.n_rows, a.stages, a.arm_names) != (b.n_rows, b.stages, b.arm_names) or a.units_repeat or b.units_repeat:
+    if (
+        (a.n_rows, a.stages, a.arm_names) != (b.n_rows, b.stages, b.arm_names)
+        or a.units_repeat
+        or b.units_repeat
+    ):
         return None
     if a.unit_ids.type != b.unit_ids.type:
         return None
@@ -53,7 +57,9 @@ def _order_like(first: ComparedRun, other: ComparedRun) -> np.ndarray | None:
     return order if same else None
 
 
-def scores_table(runs: Sequence[ComparedRun], stages: Sequence[str], arms: Sequence[str], names: Names) -> Table:
+def scores_table(
+    runs: Sequence[ComparedRun], stages: Sequence[str], arms: Sequence[str], names: Names
+) -> Table:
     """Every model of every run: headline and a few more metrics, from ``metrics.json``."""
     rows = []
     for s, stage in enumerate(stages):
@@ -69,7 +75,9 @@ def scores_table(runs: Sequence[ComparedRun], stages: Sequence[str], arms: Seque
                         if entry is None:
                             cells.append(Cell("–", "", ""))
                             continue
-                        low, high = (math.nan if entry[end] is None else entry[end] for end in ("low", "high"))
+                        low, high = (
+                            math.nan if entry[end] is None else entry[end] for end in ("low", "high")
+                        )
                         value = math.nan if entry["value"] is None else entry["value"]
                         cells.append(number_cell(value, metric_unit(metric, stage), low, high))
                     tone = "chosen" if model == one.model else ""
@@ -111,7 +119,9 @@ def differences_table(
                             (
                                 text_cell(one.label, small=one.model),
                                 text_cell(other.label, small=other.model),
-                                number_cell(value, metric_unit(HEADLINE, stage), low, high, sign=True, tone=tone),
+                                number_cell(
+                                    value, metric_unit(HEADLINE, stage), low, high, sign=True, tone=tone
+                                ),
                                 Cell(probability(p), repr(float(p))),
                                 text_cell("yes" if clear else "no, could be chance"),
                             ),

@@ -123,9 +123,7 @@ def overlap_table(runs: Sequence[ComparedRun], pairs: Sequence[tuple[int, int]])
     return Table("table-overlap", "How alike the decisions are", columns, tuple(rows))
 
 
-def matrix_table(
-    runs: Sequence[ComparedRun], pairs: Sequence[tuple[int, int]], names: Names
-) -> Table | None:
+def matrix_table(runs: Sequence[ComparedRun], pairs: Sequence[tuple[int, int]], names: Names) -> Table | None:
     """Customers of both plans by their arm in each, for every pair; the page shows one pair."""
     arms = list(dict.fromkeys(arm for one in runs if one.plan is not None for arm in one.plan.arms))
     rows = []
@@ -193,7 +191,12 @@ def curves_figure(runs: Sequence[ComparedRun]) -> tuple[go.Figure, str] | None:
         title="What every spend would bring, by the models",
         subtitle="each run by its own model; marks are the plans",
         x={"title": {"text": "spend (money)"}, "nticks": 6, "tickformat": "~s"},
-        y={"title": {"text": "expected value (money)"}, "nticks": 6, "tickformat": "~s", "rangemode": "tozero"},
+        y={
+            "title": {"text": "expected value (money)"},
+            "nticks": 6,
+            "tickformat": "~s",
+            "rangemode": "tozero",
+        },
         height=460,
     )
     return made, f"Expected value against spend, one curve per run. {'; '.join(said)}."

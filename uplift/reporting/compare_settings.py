@@ -38,7 +38,11 @@ def _flat(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, s
         name = f"{before}{key}"
         if isinstance(item, Mapping) and item:
             yield from _flat(item, f"{name}.")
-        elif isinstance(item, list) and item and all(isinstance(one, Mapping) and "name" in one for one in item):
+        elif (
+            isinstance(item, list)
+            and item
+            and all(isinstance(one, Mapping) and "name" in one for one in item)
+        ):
             for one in item:
                 yield from _flat({k: v for k, v in one.items() if k != "name"}, f"{name}.{one['name']}.")
         elif isinstance(item, str):
@@ -58,7 +62,9 @@ def checks_table(runs: Sequence[ComparedRun]) -> Table:
         cells = [
             Cell(MISSING)
             if e is None or status is None
-            else Cell(f"{ICONS[status]} {WORDS[status]}", status, str(e.get("detail", "")), f"status {status}")
+            else Cell(
+                f"{ICONS[status]} {WORDS[status]}", status, str(e.get("detail", "")), f"status {status}"
+            )
             for e, status in zip(entries, statuses, strict=True)
         ]
         rows.append(Row((text_cell(title, small=name), *cells)))
@@ -152,10 +158,14 @@ def _plans(runs: Sequence[ComparedRun]) -> list[str]:
         if len(set(values)) > 1:
             shown = "; ".join(f"{one.label}: {value}" for one, value in zip(planned, values, strict=True))
             said.append(f"The {what} of the plans differs ({shown}): their values are not in the same money.")
-    costs = [json.dumps([[arm["name"], arm["cost"]] for arm in one.run["campaign"]["arms"]]) for one in planned]
+    costs = [
+        json.dumps([[arm["name"], arm["cost"]] for arm in one.run["campaign"]["arms"]]) for one in planned
+    ]
     if len(set(costs)) > 1:
         said.append("The costs of the arms differ: the same spend buys something else.")
     if len({len(one.plan) for one in planned if one.plan is not None}) > 1:
         shown = "; ".join(f"{one.label}: {whole(len(one.plan))}" for one in planned if one.plan is not None)
-        said.append(f"The plans are for different numbers of customers ({shown}): compare values per customer.")
+        said.append(
+            f"The plans are for different numbers of customers ({shown}): compare values per customer."
+        )
     return said
