@@ -202,14 +202,18 @@ def _typed_budget(visit: Visit, truth: Truth) -> None:
 
 
 def _sort_scores(visit: Visit, truth: Truth) -> None:
-    visit.choose("stage", "0")
-    visit.choose("arm", "0")
-    stage, arm = truth.stages[0], truth.arms[1]
-    for metric in truth.metric_ids:
-        cells = {model: truth.metric(model, stage, arm, metric) for model in truth.models}
-        known = {model: cell["value"] for model, cell in cells.items() if cell and cell["value"] is not None}
-        up = sorted(known, key=lambda model: float(known[model] or 0.0))
-        _sorts(visit, "table-scores", metric, (up[::-1], up))
+    """At the first stage, and at the last, where numbers have more digits and both signs."""
+    for index in dict.fromkeys((0, len(truth.stages) - 1)):
+        visit.choose("stage", str(index))
+        visit.choose("arm", "0")
+        stage, arm = truth.stages[index], truth.arms[1]
+        for metric in truth.metric_ids:
+            cells = {model: truth.metric(model, stage, arm, metric) for model in truth.models}
+            known = {
+                model: cell["value"] for model, cell in cells.items() if cell and cell["value"] is not None
+            }
+            up = sorted(known, key=lambda model: float(known[model] or 0.0))
+            _sorts(visit, "table-scores", metric, (up[::-1], up))
 
 
 def _sorts(visit: Visit, table: str, column: str, orders: tuple[list[str], list[str]]) -> None:

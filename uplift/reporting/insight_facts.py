@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from uplift.arms import VALUE_STAGE
 from uplift.insight import Insight
 from uplift.insight.content import Observed, Segment
 from uplift.insight.who import DISTURB, LOST, PERSUADABLE, SURE
@@ -55,7 +54,7 @@ def segment_sentences(insight: Insight, arm: str, names: Names) -> list[str]:
     first, last = found.segments[0], found.segments[-1]
     return [
         f"Highest predicted effect of {names.arm(arm)}: customers with {_said(first, insight.stage)}",
-        f"Lowest: customers with {_said(last, insight.stage)}",
+        f"Lowest of {names.arm(arm)}: customers with {_said(last, insight.stage)}",
     ]
 
 
@@ -310,8 +309,3 @@ def _effect_cell(seen: Observed, stage: str) -> Cell:
         sign=True,
         tone=tone,
     )
-
-
-def unit_words(stage: str) -> str:
-    """How effects of a stage are counted."""
-    return "money per customer" if stage == VALUE_STAGE else "percentage points of customers"
