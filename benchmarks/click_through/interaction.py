@@ -182,6 +182,9 @@ def _slider_by_keyboard(visit: Visit, truth: Truth) -> None:
     for key, share in (("Home", 0.0), ("End", 1.0)):
         visit.page.keyboard.press(key)
         _shown_budget(visit, truth, share * truth.last_budget)
+    visit.page.focus("#budget-reset")
+    visit.page.keyboard.press("Enter")
+    _shown_budget(visit, truth, min((truth.plan or {})["budget"] or math.inf, truth.last_budget))
 
 
 def _typed_budget(visit: Visit, truth: Truth) -> None:
