@@ -41,7 +41,7 @@ def report_run(run: str | os.PathLike[str], out: str | os.PathLike[str] | None =
         out if out is not None else folder.path / names.REPORT,
         test,
         evaluation,
-        _plan_again(folder, described),
+        plan_again(folder, described),
         checks=folder.read_json(names.CHECKS),
         run=described,
         insight=_insight(folder),
@@ -56,7 +56,7 @@ def _insight(folder: RunFolder) -> Any:
     return Insight.read(path) if path.is_file() else None
 
 
-def _plan_again(folder: RunFolder, described: dict[str, Any]) -> Any:
+def plan_again(folder: RunFolder, described: dict[str, Any]) -> Any:
     """The allocation with its budget curve; it is deterministic, so the files need not hold the curve."""
     from uplift.allocation import allocate
 

@@ -160,30 +160,41 @@ def allocate(
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="A run folder, or several to compare.", show_default=False),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="HTML file; default: report.html in the run folder, drawn anew.",
+            help="HTML file; default: report.html in the run folder, drawn anew. Several runs need one.",
             show_default=False,
         ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw the report of a run again from its files.
+    """Draw the report of a run again from its files, or put several runs side by side.
 
-    Example: [bold]uplift report reports/spring[/bold]
+    Example: [bold]uplift report reports/spring[/bold] or [bold]uplift report reports/spring reports/summer --out compare.html[/bold]
     """
+    from uplift.errors import UpliftError
+    from uplift.run_comparison import compare_runs
     from uplift.run_report import report_run
 
+    several = len(runs) > 1
+    if several and out is None:
+        raise UpliftError(
+            "several runs are compared in a page of its own; pass --out with its file, such as compare.html."
+        )
     if out is not None:
-        refuse_existing(out / "report.html" if out.is_dir() else out, overwrite=overwrite)
+        name = "compare.html" if several else "report.html"
+        refuse_existing(out / name if out.is_dir() else out, overwrite=overwrite)
     with steps() as progress:
-        progress.start("draw the report")
-        written = report_run(run, out)
-    say(f"report: {written}")
+        progress.start(f"compare {len(runs)} runs" if several else "draw the report")
+        written = compare_runs(runs, out) if several and out is not None else report_run(runs[0], out)
+    say(f"{'comparison' if several else 'report'}: {written}")
 
 
 def _columns(effects: Any, config: Any, file: Path | None, names: list[str]) -> Any:

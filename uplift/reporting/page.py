@@ -113,7 +113,7 @@ def render(
         **_content(campaign, evaluation, plan, entries, run or {}, insight, title),
         style=source("report.css"),
         script=source("page.js") + source("report.js"),
-        plotly=_plotly_script(),
+        plotly=plotly_script(),
     )
 
 
@@ -326,7 +326,7 @@ def _same_campaign(
         )
 
 
-def _plotly_script() -> str:
+def plotly_script() -> str:
     from plotly.offline import get_plotlyjs
 
     return get_plotlyjs()

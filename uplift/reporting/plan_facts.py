@@ -35,7 +35,7 @@ def allocation_table(plan: Allocation, names: Names) -> Table:
                     count_cell(int(customers[code])),
                     Cell(
                         percent(customers[code] / max(len(plan), 1)),
-                        repr(customers[code] / max(len(plan), 1)),
+                        repr(float(customers[code] / max(len(plan), 1))),
                     ),
                     number_cell(float(spend[code]), MONEY),
                     number_cell(float(value[code]), MONEY),

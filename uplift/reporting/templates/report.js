@@ -242,8 +242,8 @@
 
   function show(name) {
     drawWith(name);
-    if (name === "stage" || name === "arm" || name === "feature") filterRows();
     if (name === "bands") drawWith("curve");
+    else filterRows();
   }
 
   for (const input of inputs) {
