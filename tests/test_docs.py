@@ -202,9 +202,7 @@ def test_docstrings_have_a_summary_and_name_every_parameter(name: str, thing: ob
     summary = text.split("\n\n")[0]
     assert len(summary) > 10, f"{name} has no summary"
     assert summary.rstrip()[-1] in ".:?)", f"{name}: the summary is no sentence: {summary!r}"
-    if (
-        isinstance(thing, type) and (issubclass(thing, Exception) or name.split(".")[-1] in NOT_CALLED)
-    ):
+    if isinstance(thing, type) and (issubclass(thing, Exception) or name.split(".")[-1] in NOT_CALLED):
         return
     if isinstance(thing, type):  # options that all networks share are described at their base
         text = "\n".join(
@@ -241,7 +239,7 @@ NOT_CALLED = {
 NO_EXAMPLE = {
     # Needs files of a run, a download or a fit of minutes: shown in the guides, which are executed too.
     "report", "run", "RunFolder", "load_dataset", "get_dataset", "verify_dataset", "find_files", "data_homes", "tune", "tune_file",
-    "write_campaign_folder", "load_model", "export_allocation", "verify_export", "grf_rate",
+    "write_campaign_folder", "load_model", "grf_rate", "from_run", "policy_of_run", "compare_runs", "verify_database",
 }  # fmt: skip
 
 

@@ -81,6 +81,14 @@ def cost_curve(
     ----------
     Sverdrup, Wu, Athey, Wager, Qini curves for multi-armed treatment rules, 2023 (arXiv 2306.11979). Du, Lee, Ghaffarizadeh,
     Improve user retention with causal learning, 2019 (AUCC).
+
+    Examples
+    --------
+    >>> import uplift
+    >>> world = uplift.simulate(rows=20_000, arms=2, chain=("click", "conversion"), seed=0)
+    >>> curve = cost_curve(world.campaign(), world.effects, margin=40.0)  # the true effects as predictions
+    >>> curve.aucc_gain.low > 0  # better than spending the same on random customers
+    True
     """
     if method not in ("dr", "ips") or axis not in ("measured", "planned") or not 0 < confidence < 1:
         raise EvaluationError(

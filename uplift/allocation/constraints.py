@@ -64,6 +64,11 @@ class Budget(Constraint):
 
     ``Budget(5000)``: of everybody (the same as ``budget=5000``). ``Budget(1000, segment="region")``: of each region.
     ``Budget({"north": 2000}, segment="region")``: of the north. ``Budget(800, arm="ten")``: of one arm.
+
+    Examples
+    --------
+    >>> Budget({"north": 2000}, segment="region").to_dict()
+    {'kind': 'budget', 'limit': {'north': 2000}, 'segment': 'region'}
     """
 
     kind = "budget"
@@ -73,6 +78,13 @@ class Stock(Constraint):
     """At most `limit` units get the arm: ``Stock({"ten": 500, "five": 2000})`` or ``Stock(500, arm="ten")``.
 
     A bare number without `arm` is the stock of each arm. With `segment`: a stock per segment (of each arm).
+
+    Examples
+    --------
+    >>> from uplift import allocate_arrays
+    >>> plan = allocate_arrays([[3.0], [2.0], [1.0]], [[1.0]] * 3, budget=None, arms=("ten",), constraints=[Stock({"ten": 2})])
+    >>> plan.arm_codes.tolist(), plan.certificate.dual_prices["stock ten"] >= 1.0
+    ([1, 1, 0], True)
     """
 
     kind = "stock"
@@ -80,7 +92,15 @@ class Stock(Constraint):
 
 
 class Cap(Constraint):
-    """At most `limit` units are contacted (with any arm, unless `arm` says which): ``Cap(300, segment="store")``."""
+    """At most `limit` units are contacted (with any arm, unless `arm` says which): ``Cap(300, segment="store")``.
+
+    Examples
+    --------
+    >>> from uplift import allocate_arrays
+    >>> plan = allocate_arrays([[3.0], [2.0], [1.0]], [[1.0]] * 3, budget=None, constraints=[Cap(1)])
+    >>> plan.arm_codes.tolist()
+    [1, 0, 0]
+    """
 
     kind = "cap"
 
@@ -90,6 +110,13 @@ class MaxShare(Constraint):
 
     ``MaxShare(0.2)``: of everybody; ``MaxShare(0.3, segment="region")``: of each region; ``MaxShare({"ten": 0.1})``:
     at most 10 % of all units get arm ``ten``.
+
+    Examples
+    --------
+    >>> from uplift import allocate_arrays
+    >>> plan = allocate_arrays([[3.0], [2.0], [1.0]], [[1.0]] * 3, budget=None, constraints=[MaxShare(0.7)])
+    >>> plan.arm_codes.tolist()
+    [1, 1, 0]
     """
 
     kind = "max_share"
@@ -100,6 +127,13 @@ class MinReach(Constraint):
 
     ``MinReach(500, segment="region")``: in each region; ``MinReach({"ten": 50})``: with one arm. Needs what it
     costs, even at negative value. Too much to ask is an error that says what stands in the way.
+
+    Examples
+    --------
+    >>> from uplift import allocate_arrays
+    >>> plan = allocate_arrays([[3.0], [-1.0], [-2.0]], [[1.0]] * 3, budget=None, constraints=[MinReach(2)])
+    >>> plan.arm_codes.tolist(), plan.certificate.expected_value
+    ([1, 1, 0], 2.0)
     """
 
     kind = "min_reach"
@@ -111,6 +145,13 @@ class MinROI(Constraint):
 
     On totals, so single steps may return far less; the floor for every single step is ``min_roi=...``. The value is
     the one that is maximised (after `caution`).
+
+    Examples
+    --------
+    >>> from uplift import allocate_arrays
+    >>> plan = allocate_arrays([[3.0], [2.0], [1.0]], [[1.0]] * 3, budget=None, constraints=[MinROI(2.5)])
+    >>> plan.arm_codes.tolist()
+    [1, 1, 0]
     """
 
     kind = "min_roi"
@@ -127,6 +168,14 @@ class Eligible:
         :func:`uplift.allocation.conditions.evaluate`), or one boolean per unit. Missing values do not fulfil it.
     arm : str, optional
         The arm; default all.
+
+    Examples
+    --------
+    >>> from uplift import allocate_arrays
+    >>> adults = Eligible("age >= 18")
+    >>> plan = allocate_arrays([[3.0], [2.0]], [[1.0]] * 2, budget=None, constraints=[adults], columns={"age": [17, 40]})
+    >>> plan.arm_codes.tolist()
+    [0, 1]
     """
 
     kind: ClassVar[str] = "eligible"
@@ -142,7 +191,17 @@ class Eligible:
 class DoNotDisturb:
     """Never give an arm to a unit where even the upper end of its uplift's interval is below `above`.
 
-    Needs effects with intervals. `above` is in units of the stage (default 0: surely harmful).
+    Needs effects with intervals.
+
+    Parameters
+    ----------
+    above : float
+        In units of the stage (default 0: only units to whom the arm surely does harm are left alone).
+
+    Examples
+    --------
+    >>> DoNotDisturb(above=0.01).to_dict()
+    {'kind': 'do_not_disturb', 'above': 0.01}
     """
 
     kind: ClassVar[str] = "do_not_disturb"
@@ -161,6 +220,15 @@ KINDS: dict[str, type[Rule]] = {
 
 def constraint_from_dict(table: Mapping[str, Any]) -> Rule:
     """A rule from its plain form.
+
+    Parameters
+    ----------
+    table : mapping
+        ``kind``, and the fields of the rule of that kind.
+
+    Returns
+    -------
+    Constraint, Eligible or DoNotDisturb
 
     Raises
     ------

@@ -168,11 +168,22 @@ class MenuFile(MenuSource):
         Name of the control.
     campaign, model : str
         Written to the plan.
+    block_rows : int
+        Rows that are read at a time.
 
     Raises
     ------
     AllocationError
         The mappings name different arms, a column is missing or holds no numbers.
+
+    Examples
+    --------
+    >>> import pyarrow.parquet as pq, tempfile, pathlib
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "menus.parquet"
+    >>> pq.write_table(pa.table({"user": ["a", "b"], "gain": [3.0, 2.0], "price": [1.0, 1.0]}), file)
+    >>> audience = MenuFile(file, unit="user", value={"mail": "gain"}, cost={"mail": "price"})
+    >>> audience.arms, audience.n_rows
+    (('control', 'mail'), 2)
     """
 
     def __init__(
@@ -233,11 +244,22 @@ class EffectsFile(MenuSource):
         A Parquet file of effects.
     costs, margin, stage, campaign_name, model_fingerprint
         As in :func:`uplift.allocation.allocate`.
+    block_rows : int
+        Rows that are read at a time.
 
     Raises
     ------
     AllocationError
         The file holds no effects or ranking scores only, an arm has no cost rule, or a stage or margin is missing.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, uplift
+    >>> world = uplift.simulate(rows=200, arms=1, chain=("click", "conversion"), seed=0)
+    >>> file = world.effects.to_parquet(pathlib.Path(tempfile.mkdtemp()) / "effects.parquet")
+    >>> audience = EffectsFile(file, costs=world.campaign().costs, margin=40.0)
+    >>> audience.arms[0], audience.n_rows
+    ('none', 200)
     """
 
     def __init__(

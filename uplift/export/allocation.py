@@ -49,12 +49,33 @@ def export_allocation(
     ----------
     plan : Allocation
     path : path
+        A file, whose ending says the format, or a folder (with ``by_arm=True``).
     effects : Effects, optional
         What the plan was made from: adds ``uplift__STAGE`` columns.
     labels, run_id, valid_from, valid_until
         See :class:`uplift.export.Decisions`.
     **options
         Keywords of :func:`export_decisions`.
+
+    Returns
+    -------
+    Path
+        The file or folder.
+
+    Raises
+    ------
+    OutputError
+        See :func:`export_decisions`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from uplift import allocate_arrays
+    >>> from uplift.export import verify_export
+    >>> plan = allocate_arrays([[3.0], [2.0]], [[1.0], [1.0]], budget=1.0)
+    >>> file = export_allocation(plan, pathlib.Path(tempfile.mkdtemp()) / "plan.csv")
+    >>> verify_export(file).passed
+    True
     """
     decisions = from_allocation(
         plan, effects=effects, labels=labels, run_id=run_id, valid_from=valid_from, valid_until=valid_until
@@ -108,6 +129,15 @@ def export_decisions(
     ------
     OutputError
         Unknown format, something is there already (without `overwrite`), or it cannot be written.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from uplift import allocate_arrays
+    >>> decisions = from_allocation(allocate_arrays([[3.0], [2.0]], [[1.0], [1.0]], budget=1.0))
+    >>> folder = export_decisions(decisions, pathlib.Path(tempfile.mkdtemp()) / "plan", by_arm=True)
+    >>> sorted(part.name for part in folder.iterdir() if part.is_dir())
+    ['arm=arm_1', 'arm=control']
     """
     target = Path(path)
     if by_arm and (template is not None or format not in (None, "parquet")):
@@ -164,10 +194,31 @@ def write_table(
 ) -> Path:
     """Write a table as it is, atomically and without a manifest.
 
+    Parameters
+    ----------
+    table : pyarrow.Table
+    path : path
+        Its ending says the format unless `format` does.
+    format : {"parquet", "csv", "jsonl", "duckdb"}, optional
+    overwrite : bool
+        Replace a file that is there.
+
+    Returns
+    -------
+    Path
+        The file.
+
     Raises
     ------
     OutputError
         Unknown format, the file exists (without `overwrite`), or it cannot be written.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> file = write_table(pa.table({"user": ["007"]}), pathlib.Path(tempfile.mkdtemp()) / "users.csv")
+    >>> file.read_text().split()
+    ['"user"', '"007"']
     """
     target = Path(path)
     kind = format_of(target, format)

@@ -62,6 +62,18 @@ def export_to_database(decisions: Decisions, url: str, table: str = "allocation"
         The database cannot be reached, or the table there has other columns.
     MissingDependencyError
         SQLAlchemy or the driver is not installed.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from uplift import allocate_arrays
+    >>> from uplift.export import from_allocation
+    >>> decisions = from_allocation(allocate_arrays([[3.0], [2.0]], [[1.0], [1.0]], budget=1.0))
+    >>> url = f"sqlite:///{tempfile.mkdtemp()}/crm.sqlite"
+    >>> export_to_database(decisions, url, "coupons")["rows"]
+    2
+    >>> verify_database(url, "coupons").passed
+    True
     """
     schema = _row_schema(decisions)
     names = schema.names

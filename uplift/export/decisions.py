@@ -70,10 +70,21 @@ class Decisions:
     plan_value : tuple of ndarray, optional
         Value and cost [unit, arm] and mask the plan was made from, in place of `effects`.
     valid_from, valid_until : datetime, optional
+        UTC without a zone.
+    known_share : float, optional
+        Share held out, where no policy says it.
     constraints : list of dict
         Limits of the plan with use, slack and price.
     budget : float or None
     revisions : ndarray of int32 [unit], optional
+
+    Examples
+    --------
+    >>> from uplift import allocate_arrays
+    >>> from uplift.export import from_allocation
+    >>> decisions = from_allocation(allocate_arrays([[3.0], [-2.0]], [[1.0], [1.0]], budget=1.0))
+    >>> decisions.to_table()["role"].to_pylist(), decisions.to_table()["reason"].to_pylist()
+    (['treatment', 'control'], ['selected', 'negative_uplift'])
     """
 
     table: pa.Table

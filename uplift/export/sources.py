@@ -45,6 +45,12 @@ def from_allocation(
         Default: a hash of the campaign, the model and the plan's sums.
     **options
         ``valid_from``, ``valid_until``, ``known_share`` of :class:`Decisions`.
+
+    Examples
+    --------
+    >>> from uplift import allocate_arrays
+    >>> len(from_allocation(allocate_arrays([[3.0], [2.0]], [[1.0], [1.0]], budget=1.0)))
+    2
     """
     c, problem = plan.certificate, plan._problem
     kept = None
@@ -90,6 +96,13 @@ def from_allocation(
 def from_run(folder: str | os.PathLike[str], **options: Any) -> Decisions:
     """Decisions of a run folder, with labels, effects, prices and budget from its files.
 
+    Parameters
+    ----------
+    folder : path
+        What ``uplift run`` wrote.
+    **options
+        ``run_id``, ``valid_from``, ``valid_until`` of :class:`Decisions`.
+
     Raises
     ------
     UpliftError
@@ -132,7 +145,36 @@ def from_file(
     policy: Policy | None = None,
     **options: Any,
 ) -> Decisions:
-    """Decisions of a plan's file (Parquet or CSV); what stands in ``PATH.json`` beside it is used too."""
+    """Decisions of a plan's file (Parquet or CSV); what stands in ``PATH.json`` beside it is used too.
+
+    Parameters
+    ----------
+    path : path
+        A table as of ``Allocation.to_table()``.
+    control : str, optional
+        Name of the control, where the file does not say (text files do not).
+    effects : Effects, optional
+        What the plan was made from (found by unit id): adds the uplift per stage.
+    policy : Policy, optional
+        The rule behind the plan: says the share held out, and why units are in control.
+    **options
+        Keywords of :class:`Decisions`.
+
+    Raises
+    ------
+    OutputError
+        It is no plan, or which arm is the control cannot be told.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from uplift import allocate_arrays
+    >>> from uplift.export import write_table
+    >>> plan = allocate_arrays([[3.0], [2.0]], [[1.0], [1.0]], budget=1.0)
+    >>> file = write_table(plan.to_table(), pathlib.Path(tempfile.mkdtemp()) / "plan.csv")
+    >>> from_file(file, control="control").arms
+    ('control', 'arm_1')
+    """
     file = Path(path)
     table = read_table(file)
     check_table(table, str(file))
@@ -167,7 +209,28 @@ def from_file(
 
 
 def from_table(table: pa.Table, *, control: str | None = None, **options: Any) -> Decisions:
-    """Decisions of a plan's table; which arm is the control is found as in :func:`find_control`."""
+    """Decisions of a plan's table; the control is the first of its arms where it says so, else the arm that costs nothing.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        As of ``Allocation.to_table()``.
+    control : str, optional
+        Name of the control, where the table does not say.
+    **options
+        Keywords of :class:`Decisions`; effects are found by unit id.
+
+    Raises
+    ------
+    OutputError
+        It is no plan, or which arm is the control cannot be told.
+
+    Examples
+    --------
+    >>> from uplift import allocate_arrays
+    >>> from_table(allocate_arrays([[3.0], [2.0]], [[1.0], [1.0]], budget=1.0).to_table()).control
+    'control'
+    """
     check_table(table)
     effects: Effects | None = options.get("effects")
     if effects is not None:
@@ -207,6 +270,10 @@ def from_table(table: pa.Table, *, control: str | None = None, **options: Any) -
 
 def policy_of_run(run: RunFolder) -> Policy:
     """The policy of a run's plan, from its files.
+
+    Parameters
+    ----------
+    run : RunFolder
 
     Raises
     ------

@@ -76,7 +76,36 @@ class Column(BaseModel):
 
 
 class Template(BaseModel):
-    """Columns, rows and formats of one system that imports files; see the module's text."""
+    """Columns, rows and formats of one system that imports files.
+
+    Parameters
+    ----------
+    name, description : str
+    documentation : list of str
+        Where the system describes its format.
+    follows : str
+        Which version of that description.
+    format : {"csv", "jsonl", "parquet"}
+    rows : {"treatment", "all"}
+        Units that get an arm, or everybody.
+    holdouts : {"suppression", "none"}
+        Whether the held-out units go to a second file, ``NAME.suppression.ENDING``.
+    timestamp : str
+        Format of times, as of ``strftime``.
+    decimals : int, optional
+        Of fractional numbers, 0 to 12.
+    booleans : (str, str), optional
+        Words for false and true.
+    columns : list of Column
+        ``name``, and ``from`` (a column of the contract, ``"unit"``, or ``"contact.COLUMN"``) or ``value`` (the same
+        in every row); optional ``transform = "sha256"``. The first identifies the unit.
+
+    Examples
+    --------
+    >>> crm = Template(name="crm", columns=[{"name": "id", "from": "unit"}, {"name": "offer", "from": "arm"}])
+    >>> [column.name for column in crm.columns]
+    ['id', 'offer']
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -232,7 +261,13 @@ def suppression_path(target: Path) -> Path:
 
 
 def template_names() -> tuple[str, ...]:
-    """Templates that come with the package."""
+    """Templates that come with the package.
+
+    Examples
+    --------
+    >>> template_names()
+    ('braze', 'generic', 'google_ads', 'hubspot', 'salesforce')
+    """
     folder = resources.files("uplift.export") / "templates"
     return tuple(
         sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
@@ -242,10 +277,20 @@ def template_names() -> tuple[str, ...]:
 def load_template(name: str) -> Template:
     """A template that comes with the package.
 
+    Parameters
+    ----------
+    name : str
+        One of :func:`template_names`.
+
     Raises
     ------
     OutputError
         There is none of this name.
+
+    Examples
+    --------
+    >>> load_template("braze").columns[0].name
+    'external_id'
     """
     if name not in template_names():
         raise OutputError(f"there is no template {name!r}; {did_you_mean(name, template_names())}")
@@ -256,10 +301,23 @@ def load_template(name: str) -> Template:
 def read_template(path: str | os.PathLike[str]) -> Template:
     """A template of your own.
 
+    Parameters
+    ----------
+    path : path
+        A TOML file with the keys of :class:`Template`; a column is a table ``[[columns]]``.
+
     Raises
     ------
     OutputError
         The file cannot be read, or a key is unknown, missing or wrong.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "crm.toml"
+    >>> _ = file.write_text("name = 'crm'\\n[[columns]]\\nname = 'id'\\nfrom = 'unit'\\n")
+    >>> read_template(file).name
+    'crm'
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

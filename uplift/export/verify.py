@@ -77,10 +77,23 @@ def verify_export(path: str | os.PathLike[str]) -> Verification:
     path : path
         What :func:`uplift.export.export_decisions` wrote.
 
+    Returns
+    -------
+    Verification
+
     Raises
     ------
     OutputError
         There is no manifest, so nothing says what should be there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from uplift import allocate_arrays
+    >>> plan = allocate_arrays([[3.0], [2.0]], [[1.0], [1.0]], budget=1.0)
+    >>> found = verify_export(plan.export(Path(tempfile.mkdtemp()) / "plan.parquet"))
+    >>> found.passed, found.checks[0].name
+    (True, 'files')
     """
     target = Path(path)
     manifest = read_manifest(target)

@@ -62,6 +62,8 @@ def explain(
         Seed of the samples.
     name : str, optional
         What the model is called; default :attr:`Effects.model`.
+    on_progress : callable
+        Is called with what is done next.
 
     Returns
     -------
@@ -71,6 +73,15 @@ def explain(
     ------
     EvaluationError
         The effects are for other rows, only rank, or a parameter is out of range.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> train, test = uplift.simulate(rows=4_000, arms=1, chain=("conversion",), seed=0).campaign().split(test=0.5, seed=0)
+    >>> model = uplift.make_model("lightgbm_s", n_estimators=10).fit(train)
+    >>> insight = explain(test, model.predict(test))
+    >>> insight.stage, insight.rows == len(test)
+    ('conversion', True)
     """
     if len(effects) != campaign.n_rows or effects.arms != campaign.arm_names:
         raise EvaluationError(

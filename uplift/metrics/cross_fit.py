@@ -49,6 +49,14 @@ def cross_fitted(model: Learner, log: Campaign, *, folds: int = 5, seed: int = 0
     References
     ----------
     Chernozhukov et al., Double/debiased machine learning, Econometrics Journal 2018.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> log = uplift.simulate(rows=1_000, arms=1, chain=("conversion",), seed=0).campaign()
+    >>> effects = cross_fitted(uplift.make_model("lightgbm_s", n_estimators=5), log, folds=2)
+    >>> len(effects)
+    1000
     """
     if folds < 2 or log.n_units < folds:
         raise EvaluationError(

@@ -100,6 +100,20 @@ def evaluate_stream(
     EvaluationError
         Effects do not belong to these rows, parameters are out of range, units have several rows, or the arms were
         randomised within strata whose propensities are not given: both need all rows at once.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, pyarrow.parquet as pq, uplift
+    >>> campaign = uplift.simulate(rows=2_000, arms=1, chain=("conversion",), seed=0).campaign()
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> pq.write_table(campaign.table, folder / "log.parquet")
+    >>> stream = CampaignStream.from_parquet(
+    ...     folder / "log.parquet", unit="customer_id", treatment="coupon", control="none", chain=["conversion"], value="gmv", exclude=["sent_at"]
+    ... )
+    >>> model = uplift.make_model("lightgbm_s", n_estimators=5).fit(campaign)
+    >>> file = model.predict(campaign).to_parquet(folder / "effects.parquet")
+    >>> evaluate_stream(stream, file, draws=20).models
+    ['lightgbm_s']
     """
     if not 0 < confidence < 1 or draws < 20 or not all(0 < share <= 1 for share in top):
         raise EvaluationError(

@@ -45,6 +45,11 @@ class Price:
     ------
     AllocationError
         Unknown kind, a price below zero or not finite, a level without a segment, or a missing ratio.
+
+    Examples
+    --------
+    >>> Price(kind="stock", price=0.8, arm="ten").to_dict()
+    {'kind': 'stock', 'price': 0.8, 'arm': 'ten'}
     """
 
     kind: str
@@ -81,10 +86,20 @@ class Price:
 def budget_price(dual_prices: Mapping[str, float]) -> Price:
     """The price of a plan whose only binding limit is the budget.
 
+    Parameters
+    ----------
+    dual_prices : mapping of str to float
+        ``dual_prices`` of the plan's certificate.
+
     Raises
     ------
     AllocationError
         Another limit has a price: deciding by the budget's alone would break that limit.
+
+    Examples
+    --------
+    >>> budget_price({"budget": 1.5, "stock ten": 0.0}).price
+    1.5
     """
     others = [name for name, price in dual_prices.items() if name != "budget" and price > 0]
     if others:

@@ -18,6 +18,19 @@ def calibration_figure(
 ) -> go.Figure:
     """Observed against mean predicted effect by tenth of the ranking; on the dashed line the predictions are right.
 
+    Parameters
+    ----------
+    evaluation : Evaluation
+        From :func:`uplift.evaluate`.
+    model : str
+        Name of the model.
+    stage : str
+        Stage of the chain, or ``"value"``.
+    arm : str
+        Name of the arm.
+    names : Names, optional
+        Display names of arms, stages and features.
+
     Raises
     ------
     EvaluationError

@@ -20,6 +20,15 @@ LOW, HIGH = OKABE_ITO[5], OKABE_ITO[1]
 def importance_figure(insight: Insight, arm: str, *, names: Names | None = None) -> go.Figure:
     """Loss of Qini when a feature is shuffled, with intervals, largest mean loss over the arms first.
 
+    Parameters
+    ----------
+    insight : Insight
+        From :func:`uplift.explain`.
+    arm : str
+        Name of the arm.
+    names : Names, optional
+        Display names of arms, stages and features.
+
     Raises
     ------
     EvaluationError
@@ -64,6 +73,17 @@ def dependence_figure(
     insight: Insight, feature: str | None, arm: str, *, names: Names | None = None
 ) -> go.Figure:
     """Mean predicted effect when everybody gets a value, and the effect of those who have such values.
+
+    Parameters
+    ----------
+    insight : Insight
+        From :func:`uplift.explain`.
+    feature : str
+        Name of the feature.
+    arm : str
+        Name of the arm.
+    names : Names, optional
+        Display names of arms, stages and features.
 
     Raises
     ------
@@ -120,6 +140,15 @@ def dependence_figure(
 
 def shap_figure(insight: Insight, arm: str, *, names: Names | None = None) -> go.Figure:
     """SHAP values of the surrogate, one mark per customer, coloured by whether the value of the feature is low or high.
+
+    Parameters
+    ----------
+    insight : Insight
+        From :func:`uplift.explain`.
+    arm : str
+        Name of the arm.
+    names : Names, optional
+        Display names of arms, stages and features.
 
     Raises
     ------

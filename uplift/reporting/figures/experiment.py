@@ -41,6 +41,8 @@ def effects_figure(
 
     Parameters
     ----------
+    evaluation : Evaluation
+        From :func:`uplift.evaluate`.
     relative : bool
         In percent of control instead of per customer.
     stages : sequence of str, optional
@@ -123,7 +125,15 @@ def effects_figure(
 
 
 def funnel_figure(evaluation: Evaluation, *, names: Names | None = None) -> go.Figure:
-    """Share of customers that reach each stage, per arm, with intervals (plain means)."""
+    """Share of customers that reach each stage, per arm, with intervals (plain means).
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        From :func:`uplift.evaluate`.
+    names : Names, optional
+        Display names of arms, stages and features.
+    """
     marks = arm_marks(evaluation.arms)
     texts = labels((names or Names()).all_arms(evaluation.arms))
     stages = [stage for stage in evaluation.stages if stage != VALUE_STAGE]
@@ -178,6 +188,8 @@ def balance_figure(
         The check ``balance_smd`` holds the differences.
     top : int
         Features shown, by their largest absolute difference.
+    names : Names, optional
+        Display names of arms, stages and features.
 
     Returns
     -------

@@ -71,6 +71,19 @@ def uplift_figure(
 
     Parameters as for :func:`qini_figure`. The curve has no metric id of its own: auuc_sklift is an area of V2
     without weights, and relative to an optimum.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        From :func:`uplift.evaluate`.
+    stage : str
+        Stage of the chain, or ``"value"``.
+    arm : str
+        Name of the arm.
+    bands : collection of str, optional
+        Models whose pointwise band is shown at first; default all.
+    names : Names, optional
+        Display names of arms, stages and features.
     """
     said = "definition: curve V2 / n (Gutierrez and Gerardy 2017)"
     return _curves(evaluation, stage, arm, "lift", said, "Uplift curve", bands, names or Names())
@@ -88,6 +101,19 @@ def toc_figure(
 
     Parameters as for :func:`qini_figure`. The first few per cent are left out: there the difference of two small means
     would set the scale.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        From :func:`uplift.evaluate`.
+    stage : str
+        Stage of the chain, or ``"value"``.
+    arm : str
+        Name of the arm.
+    bands : collection of str, optional
+        Models whose pointwise band is shown at first; default all.
+    names : Names, optional
+        Display names of arms, stages and features.
     """
     said = "definition: TOC, whose mean over all shares is the autoc"
     return _curves(evaluation, stage, arm, "toc", said, "TOC curve", bands, names or Names())
@@ -99,6 +125,19 @@ def deciles_figure(
     """Predicted against observed effect by tenth of the ranking, 1 = highest predicted effect.
 
     A model that only ranks has no predicted effects: then the observed ones stand alone.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        From :func:`uplift.evaluate`.
+    model : str
+        Name of the model.
+    stage : str
+        Stage of the chain, or ``"value"``.
+    arm : str
+        Name of the arm.
+    names : Names, optional
+        Display names of arms, stages and features.
 
     Raises
     ------
@@ -171,6 +210,19 @@ def scores_figure(
     """One metric of every model with its interval; the dashed line is a random ranking.
 
     A score without an interval is a hollow mark, without a value it is left out.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        From :func:`uplift.evaluate`.
+    stage : str
+        Stage of the chain, or ``"value"``.
+    arm : str
+        Name of the arm.
+    metric : str
+        Definition id; default the headline.
+    names : Names, optional
+        Display names of arms, stages and features.
 
     Raises
     ------

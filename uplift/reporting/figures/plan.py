@@ -20,6 +20,8 @@ def budget_figure(plan: Allocation, *, budget: float | None = None) -> go.Figure
 
     Parameters
     ----------
+    plan : Allocation
+        From :func:`uplift.allocate`.
     budget : float, optional
         Where the two marks stand; default the plan's own budget, or the largest useful one when it has no limit.
     """
@@ -72,7 +74,15 @@ def budget_figure(plan: Allocation, *, budget: float | None = None) -> go.Figure
 
 
 def allocation_figure(plan: Allocation, *, names: Names | None = None) -> go.Figure:
-    """Customers and expected spend per arm, control included."""
+    """Customers and expected spend per arm, control included.
+
+    Parameters
+    ----------
+    plan : Allocation
+        From :func:`uplift.allocate`.
+    names : Names, optional
+        Display names of arms, stages and features.
+    """
     marks = arm_marks(plan.arms)
     texts = labels((names or Names()).all_arms(plan.arms))
     customers, spend = arm_totals(plan)

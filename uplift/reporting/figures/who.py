@@ -27,6 +27,15 @@ QUADRANT_MARKS = (
 def spread_figure(insight: Insight, stage: str | None = None, *, names: Names | None = None) -> go.Figure:
     """Distribution of the predicted effects, one outline per arm.
 
+    Parameters
+    ----------
+    insight : Insight
+        From :func:`uplift.explain`.
+    stage : str, optional
+        Default: the stage that was explained.
+    names : Names, optional
+        Display names of arms, stages and features.
+
     Raises
     ------
     EvaluationError
@@ -67,6 +76,15 @@ def spread_figure(insight: Insight, stage: str | None = None, *, names: Names | 
 
 def quadrants_figure(insight: Insight, arm: str, *, names: Names | None = None) -> go.Figure:
     """Some customers by predicted outcome without a coupon and predicted effect, marked by their quadrant.
+
+    Parameters
+    ----------
+    insight : Insight
+        From :func:`uplift.explain`.
+    arm : str
+        Name of the arm.
+    names : Names, optional
+        Display names of arms, stages and features.
 
     Raises
     ------
@@ -110,6 +128,15 @@ def quadrants_figure(insight: Insight, arm: str, *, names: Names | None = None) 
 
 def segments_figure(insight: Insight, arm: str, *, names: Names | None = None) -> go.Figure:
     """Predicted and observed effect of every segment, highest predicted effect first.
+
+    Parameters
+    ----------
+    insight : Insight
+        From :func:`uplift.explain`.
+    arm : str
+        Name of the arm.
+    names : Names, optional
+        Display names of arms, stages and features.
 
     Raises
     ------
