@@ -22,6 +22,7 @@ from uplift.metrics.ranking import Cells, Moments
 from uplift.metrics.rate_heights import rate_heights
 from uplift.metrics.score_groups import ROWS, WW, WWY, WWYY, WX, WY, WYY, W, X
 from uplift.metrics.score_table import ScoreTable
+from uplift.metrics.toc import toc_with_band
 
 
 class TableScored(NamedTuple):
@@ -223,6 +224,7 @@ class TableScores:
             line = curve(cells, grid)
             se = curve(draws, grid).std(axis=0, ddof=1)
             parts += [line, line - z * se, line + z * se]
+        parts += toc_with_band(cells, draws, grid, z)
         return Curve(grid, *parts)
 
     def _tenths(self, table: ScoreTable) -> list[dict[str, Any]]:
