@@ -24,7 +24,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(block.strip().splitlines()) <= 12
     exec(compile(block, "README.md", "exec"), {})
     assert (tmp_path / "reports/readme/report.html").stat().st_size > 100_000
-    assert (tmp_path / "reports/readme/plan.csv").read_text().startswith('"customer_id","arm"')
+    assert (tmp_path / "reports/readme/plan.csv").read_text().startswith('"customer_id","decision_id","revision"')
 
 
 def test_the_campaign_example_is_valid() -> None:
@@ -46,7 +46,7 @@ def test_links_and_commands_exist() -> None:
     from uplift.cli import app
 
     known = set(get_command(app).commands)
-    used = set(re.findall(r"^uplift (\w+)", README, re.MULTILINE)) | {"data", "models"}
+    used = set(re.findall(r"^uplift ([\w-]+)", README, re.MULTILINE)) | {"data", "models"}
     assert used <= known
 
 

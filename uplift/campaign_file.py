@@ -104,7 +104,8 @@ class DecideSection(_Section):
     Every ``[[decide.constraint]]`` is one constraint in its plain form (see :mod:`uplift.allocation.constraints`):
     ``kind = "budget" | "stock" | "cap" | "max_share" | "min_reach" | "min_roi"`` with ``limit`` and, as needed, ``segment``
     (a column of the campaign), ``level``, ``arm`` and ``name``; ``kind = "eligible"`` with ``when`` and ``arm``;
-    ``kind = "do_not_disturb"``. ``min_roi``, ``caution``, ``exactly_one``, ``method`` and ``time_limit`` are those of
+    ``kind = "do_not_disturb"``. ``recalibrate = true`` pulls the chosen model's effects in to the size that a split of the
+    training rows supports (:func:`uplift.recalibration`) before they decide. ``min_roi``, ``caution``, ``exactly_one``, ``method`` and ``time_limit`` are those of
     :func:`uplift.allocate`.
     """
 
@@ -118,6 +119,7 @@ class DecideSection(_Section):
     min_roi: float | None = Field(None, ge=0, allow_inf_nan=False)
     caution: float = Field(0.0, ge=0, allow_inf_nan=False)
     exactly_one: bool = False
+    recalibrate: bool = False
     method: Literal["auto", "one_budget", "dual", "exact"] = "auto"
     time_limit: float = Field(10.0, gt=0)
 

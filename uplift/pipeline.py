@@ -108,7 +108,7 @@ def run(
     """Run a campaign file and write the run folder, whole or not at all.
 
     The test part is split off first and used for nothing but evaluation. With ``model = "auto"`` another
-    20 % of the training units choose the model; the models are fitted on the rest, and the test metrics are
+    20 % of the training units choose the model (and recalibrate it where ``[decide]`` says so); the models are fitted on the rest, and the test metrics are
     those of exactly the saved models.
 
     Parameters
@@ -228,7 +228,8 @@ def _selection_split(
     train: Campaign, decide: DecideSection | None, planned: dict[str, UpliftModel], seed: int
 ) -> tuple[Campaign, Campaign | None]:
     candidates = [name for name, model in planned.items() if model.calibrated]
-    if (decide is not None and decide.model != "auto") or len(candidates) < 2:
+    chosen_already = (decide is not None and decide.model != "auto") or len(candidates) < 2
+    if chosen_already and not (decide is not None and decide.recalibrate):
         return train, None
     mask = held_out_mask(train, test=SELECTION_SHARE, seed=seed, by="unit", purpose="selection")
     return train.take(~mask), train.take(mask)
@@ -277,13 +278,16 @@ def _evaluate_and_decide(work: _Work) -> str:
     chosen, reason = _choose(work)
     with work.watch.step(f"score with {chosen}") as detail:
         scored = _one_row_per_unit(work.test if work.audience is None else work.audience, work.notes)
+        correction = _recalibration(work, decide, chosen)
         effects = work.models[chosen].predict(scored)
+        if correction is not None:
+            effects = correction.apply(effects)
         effects.to_parquet(folder / names.EFFECTS)
         detail.append(f"{len(effects):,} customers")
     plan = None
     if decide is not None:
         with work.watch.step("allocate") as detail:
-            plan = _allocate(work, decide, scored, effects, chosen)
+            plan = _allocate(work, decide, scored, effects, chosen, correction)
             detail.append(f"{plan.certificate.n_treated:,} of {len(plan):,} customers treated")
     else:
         work.notes.append(
@@ -356,7 +360,28 @@ def _one_row_per_unit(scored: Campaign, notes: list[str]) -> Campaign:
     return scored.take(np.sort(last[last >= 0]))
 
 
-def _allocate(work: _Work, decide: DecideSection, scored: Campaign, effects: Effects, chosen: str) -> Any:
+def _recalibration(work: _Work, decide: DecideSection | None, chosen: str) -> Any:
+    """Correction of the chosen model's effects from the selection split; None unless asked for."""
+    if decide is None or not decide.recalibrate:
+        return None
+    from uplift.metrics import recalibration
+
+    assert work.selection is not None
+    correction = recalibration(work.selection, work.selection_effects[chosen])
+    stage = correction.stages.index(work.stage)
+    factors = ", ".join(
+        f"{arm} {factor:.2f}"
+        for arm, factor in zip(correction.arms[1:], correction.factor[1:, stage], strict=True)
+    )
+    work.notes.append(
+        f"The effects that decide were pulled towards their mean (recalibrate = true); factors at {work.stage!r}: {factors}. The metrics are those of the model as it is."
+    )
+    return correction
+
+
+def _allocate(
+    work: _Work, decide: DecideSection, scored: Campaign, effects: Effects, chosen: str, correction: Any
+) -> Any:
     from uplift.allocation import allocate
     from uplift.allocation.constraints import scaled_constraints
     from uplift.export import write_table
@@ -380,6 +405,7 @@ def _allocate(work: _Work, decide: DecideSection, scored: Campaign, effects: Eff
         scale = scored.n_rows / rows.n_rows
         population = "test part, scaled to the audience"
         on_test = work.test_effects[chosen].take(np.searchsorted(work.test.row_numbers, rows.row_numbers))
+        on_test = on_test if correction is None else correction.apply(on_test)
         options["constraints"] = scaled_constraints(decide.constraint, 1 / scale)
         valued = allocate(on_test, budget=decide.budget / scale, columns=rows.table, **options)
     value = policy_value(

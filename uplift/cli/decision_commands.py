@@ -79,6 +79,13 @@ def allocate(
             show_default=False,
         ),
     ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Read the effects block by block: for audiences larger than memory; one budget, output .parquet.",
+        ),
+    ] = False,
     seed: Seed = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -90,6 +97,7 @@ def allocate(
     """
     import math
 
+    from uplift.allocation import EffectsFile
     from uplift.allocation import allocate as allocate_effects
     from uplift.arms import VALUE_STAGE
     from uplift.campaign_file import CampaignFile
@@ -100,11 +108,7 @@ def allocate(
     from uplift.run_folder import EFFECTS
 
     refuse_existing(out, overwrite=overwrite)
-    loaded = Effects.read_parquet(effects / EFFECTS if effects.is_dir() else effects)
-    if not loaded.calibrated:
-        raise UpliftError(
-            f"model {loaded.model!r} only ranks: its scores are no amounts of money to decide with; use another model."
-        )
+    source = effects / EFFECTS if effects.is_dir() else effects
     config = CampaignFile.read(campaign) if campaign is not None else None
     costs = _costs(config, cost)
     decide = config.decide if config is not None else None
@@ -125,6 +129,19 @@ def allocate(
     options = decide.allocation_options() if decide is not None else {}
     if method is not None:
         options["method"] = method
+    share = holdout if holdout is not None else decide.holdout if decide else 0.0
+    seed = seed if seed is not None else config.split.seed if config is not None else 0
+    if stream:
+        _allocate_stream(
+            EffectsFile(source, costs=costs, margin=margin, stage=stage), out, options,
+            budget=budget, holdout=share, seed=seed, overwrite=overwrite,
+        )  # fmt: skip
+        return
+    loaded = Effects.read_parquet(source)
+    if not loaded.calibrated:
+        raise UpliftError(
+            f"model {loaded.model!r} only ranks: its scores are no amounts of money to decide with; use another model."
+        )
     with steps() as progress:
         if decide is not None and decide.constraint_columns():
             progress.start("read the columns of the constraints")
@@ -136,19 +153,14 @@ def allocate(
             budget=budget,
             margin=margin,
             stage=stage,
-            holdout=holdout if holdout is not None else decide.holdout if decide else 0.0,
-            seed=seed if seed is not None else config.split.seed if config is not None else 0,
+            holdout=share,
+            seed=seed,
             **options,
         )
         plan_file = write_table(plan.to_table(), out, overwrite=overwrite)
         write_json(out.with_name(out.name + ".json"), plan.summary())
+    _say_certificate(plan.certificate)
     c = plan.certificate
-    say(
-        f"{c.n_treated:,} of {c.n_units:,} customers treated; expected value {c.expected_value:,.2f} for {c.expected_cost:,.2f}"
-    )
-    say(
-        f"upper bound {c.upper_bound:,.2f} (gap {c.gap:.1e}); one more unit of money brings {c.dual_prices['budget']:.3f}"
-    )
     binding = sorted(
         (row for row in c.limits if row.price > 0 and row.name != "budget"), key=lambda row: row.name
     )
@@ -157,6 +169,44 @@ def allocate(
     if len(binding) > _MOST_LIMITS:
         say(f"and {len(binding) - _MOST_LIMITS} more limits that bind: see {out.name}.json")
     say(f"allocation: {plan_file}")
+
+
+def _allocate_stream(source: Any, out: Path, options: dict[str, Any], **terms: Any) -> None:
+    """The same from a file that stays on disk."""
+    from uplift.allocation import allocate_file
+    from uplift.errors import UpliftError
+    from uplift.io.atomic import write_json
+
+    if out.suffix.lower() not in (".parquet", ".pq"):
+        raise UpliftError(
+            f"--stream writes Parquet, not {out.suffix or 'a file without ending'}; give --out PLAN.parquet."
+        )
+    beyond = [
+        name
+        for name, plain in (("constraint", []), ("caution", 0.0), ("exactly_one", False))
+        if options.get(name if name != "constraint" else "constraints", plain) != plain
+    ]
+    if options.get("method", "auto") not in ("auto", "one_budget"):
+        beyond.append("method")
+    if beyond:
+        raise UpliftError(
+            f"--stream decides on one budget only, and {beyond[0]!r} is given; leave it out, or decide without --stream."
+        )
+    with steps() as progress:
+        progress.start(f"allocate {source.n_rows:,} customers from disk")
+        plan = allocate_file(source, out, min_roi=options.get("min_roi"), **terms)
+        write_json(out.with_name(out.name + ".json"), plan.summary())
+    _say_certificate(plan.certificate)
+    say(f"allocation: {plan.path}")
+
+
+def _say_certificate(c: Any) -> None:
+    say(
+        f"{c.n_treated:,} of {c.n_units:,} customers treated; expected value {c.expected_value:,.2f} for {c.expected_cost:,.2f}"
+    )
+    say(
+        f"upper bound {c.upper_bound:,.2f} (gap {c.gap:.1e}); one more unit of money brings {c.dual_prices['budget']:.3f}"
+    )
 
 
 def report(
