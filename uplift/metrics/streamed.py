@@ -112,7 +112,7 @@ def evaluate_stream(
     ... )
     >>> model = uplift.make_model("lightgbm_s", n_estimators=5).fit(campaign)
     >>> file = model.predict(campaign).to_parquet(folder / "effects.parquet")
-    >>> evaluate_stream(stream, file, draws=20).models
+    >>> list(evaluate_stream(stream, file, draws=20).models)
     ['lightgbm_s']
     """
     if not 0 < confidence < 1 or draws < 20 or not all(0 < share <= 1 for share in top):
