@@ -387,6 +387,12 @@ def test_a_plans_file_is_exported_like_the_plan(tmp_path: Path) -> None:
         from_table(unsaid.filter(pa.array(plan.arm_codes == 1)))
 
 
+def test_a_control_that_is_named_keeps_the_arms_that_nobody_gets() -> None:
+    plan = allocate_arrays([[3.0, 1.0], [2.0, 1.0]], [[1.0, 1.0]] * 2, budget=1.0, arms=("ten", "twenty"))
+    assert plan.certificate.counts["twenty"] == 0
+    assert from_table(plan.to_table(), control="control").arms == ("control", "ten", "twenty")
+
+
 def test_unusable_tables_are_refused() -> None:
     table = decisions_of().table
     with pytest.raises(OutputError, match="no column 'holdout'"):

@@ -24,7 +24,11 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(block.strip().splitlines()) <= 12
     exec(compile(block, "README.md", "exec"), {})
     assert (tmp_path / "reports/readme/report.html").stat().st_size > 100_000
-    assert (tmp_path / "reports/readme/plan.csv").read_text().startswith('"customer_id","decision_id","revision"')
+    assert (
+        (tmp_path / "reports/readme/plan.csv")
+        .read_text()
+        .startswith('"customer_id","decision_id","revision"')
+    )
 
 
 def test_the_campaign_example_is_valid() -> None:

@@ -372,10 +372,10 @@ def find_control(table: pa.Table, control: str | None) -> tuple[str, ...]:
                 f"the file does not say which arm is the control; name it: one of {', '.join(found)}."
             )
         control = names[0]
-    elif stated and control not in json.loads(stated):
-        raise OutputError(
-            f"there is no arm {control!r} in the plan; {did_you_mean(control, json.loads(stated))}"
-        )
+    elif stated:
+        found = json.loads(stated)  # arms that nobody gets included
+        if control not in found:
+            raise OutputError(f"there is no arm {control!r} in the plan; {did_you_mean(control, found)}")
     return (control, *(name for name in found if name != control))
 
 
