@@ -31,7 +31,7 @@ lightgbm_t = { n_estimators = 30 }
 
 FILES = {
     "report.html", "metrics.json", "effects.parquet", "test_effects", "allocation.parquet", "allocation.csv",
-    "allocation.json", "checks.json", "models", "run.json",
+    "allocation.json", "checks.json", "models", "run.json", "insight.json",
 }  # fmt: skip
 
 HILLSTROM = """

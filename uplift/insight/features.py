@@ -144,7 +144,7 @@ def round_cuts(values: np.ndarray, count: int = CUTS) -> np.ndarray:
     Examples
     --------
     >>> round_cuts(np.arange(1000) / 7, count=3).tolist()
-    [35.0, 70.0, 105.0]
+    [35.5, 71.5, 107.0]
     """
     quantiles = np.quantile(values, np.linspace(0, 1, count + 2)[1:-1])
     spread = float(quantiles[-1] - quantiles[0]) or float(np.ptp(values))

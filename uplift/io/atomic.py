@@ -20,7 +20,7 @@ MARKERS = ("run.json", "model.json", "simulation.json", "manifest.json")
 
 _WRITTEN = {
     *MARKERS, "report.html", "metrics.json", "checks.json", "effects.parquet", "test_effects", "models",
-    "allocation.parquet", "allocation.csv", "allocation.json", "campaign.parquet", "truth.parquet", "campaign.toml",
+    "allocation.parquet", "allocation.csv", "allocation.json", "insight.json", "constraint_columns.parquet", "campaign.parquet", "truth.parquet", "campaign.toml",
 }  # fmt: skip
 _WEIGHTS = (".safetensors", ".txt", ".npz")
 
