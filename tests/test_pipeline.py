@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from uplift import Campaign, Effects, run, simulate
+from uplift.io.atomic import check_output_folder
 from uplift.models.ecup import ECUP
 from uplift.run_folder import RunFolder
 from uplift.run_report import report_run
@@ -114,6 +115,7 @@ def test_the_run_folder_is_the_contract(simulated: tuple[Path, Path]) -> None:
     # Models that learn in epochs are recorded with their history.
     assert described["training"] == {"ecup": ECUP.load(out / "models" / "ecup").history_}
     assert [entry["epoch"] for entry in described["training"]["ecup"]] == [1, 2]
+    check_output_folder(out, overwrite=True)  # all of it is ours to replace
 
 
 def test_allocated_customers_are_within_holdout_and_budget(simulated: tuple[Path, Path]) -> None:
