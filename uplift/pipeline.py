@@ -294,6 +294,7 @@ def _evaluate_and_decide(work: _Work) -> str:
             "The campaign file has no [decide] section, so nothing was allocated; add one with budget = ... and margin = ..., and a cost = { on = ..., amount = ... } to every [arms.NAME]."
         )
     insight = _explain(work, chosen)
+    curves = _spend_curves(work, decide, chosen, plan)
     if evaluation.notes:
         work.notes.append(
             f"{len(evaluation.notes)} metric(s) could not be computed, for example {evaluation.notes[0]}"
@@ -304,12 +305,29 @@ def _evaluate_and_decide(work: _Work) -> str:
     with work.watch.step("write the report"):
         report(
             folder / names.REPORT, work.campaign, evaluation, plan,
-            checks=work.checks, run=described, insight=insight,
+            checks=work.checks, run=described, insight=insight, curves=curves,
         )  # fmt: skip
     described["timings"] = work.watch.seconds
     described["peak_memory_mb"] = peak_memory_mb()
     write_json(folder / names.RUN, described)
     return chosen
+
+
+def _spend_curves(work: _Work, decide: DecideSection | None, chosen: str, plan: Any) -> Any:
+    """Measured value against spend of models and rules; none, and a note, where spend has no meaning."""
+    from uplift.errors import EvaluationError
+    from uplift.plan_curves import curves_of_plan
+
+    if plan is None or decide is None:
+        return ()
+    try:
+        return curves_of_plan(
+            plan, work.test, work.test_effects, chosen=chosen, costs=work.campaign.costs,
+            margin=decide.margin, stage=work.stage,
+        )  # fmt: skip
+    except EvaluationError as error:
+        work.notes.append(f"Value against spend was not measured: {error}")
+        return ()
 
 
 def _explain(work: _Work, chosen: str) -> Any:

@@ -37,15 +37,42 @@ def report_run(run: str | os.PathLike[str], out: str | os.PathLike[str] | None =
     described = folder.read_json(names.RUN)
     test, effects = folder.test_effects()
     evaluation = evaluate(test, effects, random_state=described["seed"])
+    plan = plan_again(folder, described)
     return report(
         out if out is not None else folder.path / names.REPORT,
         test,
         evaluation,
-        plan_again(folder, described),
+        plan,
         checks=folder.read_json(names.CHECKS),
         run=described,
         insight=_insight(folder),
+        curves=_spend_curves(plan, test, effects, described),
     )
+
+
+def _spend_curves(plan: Any, test: Any, effects: dict[str, Effects], described: dict[str, Any]) -> Any:
+    """Measured value against spend as the run computed it; none where it could not be (the run's notes say why)."""
+    from uplift.errors import EvaluationError
+    from uplift.plan_curves import curves_of_plan
+
+    if plan is None:
+        return ()
+    try:
+        return curves_of_plan(
+            plan,
+            test,
+            effects,
+            chosen=described["chosen_model"],
+            costs={
+                arm.name: arm.cost
+                for arm in arms_from_json(described["campaign"]["arms"])
+                if arm.cost is not None
+            },
+            margin=described["config"]["decide"]["margin"],
+            stage=described["decide_stage"],
+        )
+    except EvaluationError:
+        return ()
 
 
 def _insight(folder: RunFolder) -> Any:

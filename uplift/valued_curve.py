@@ -7,6 +7,7 @@ This lies above both rooms it joins: the plans come from :mod:`uplift.allocation
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -90,51 +91,142 @@ def cost_curve(
     >>> curve.aucc_gain.low > 0  # better than spending the same on random customers
     True
     """
-    if method not in ("dr", "ips") or axis not in ("measured", "planned") or not 0 < confidence < 1:
-        raise EvaluationError(
-            f"method is {method!r}, axis {axis!r} and confidence {confidence}; give 'dr' or 'ips', 'measured' or 'planned', and a level in (0, 1)."
-        )
     effects = effects.for_units(log.unit_ids)
     if not effects.calibrated:
         raise EvaluationError(
             f"model {effects.model!r} only ranks: its scores are no amounts of money to weigh against costs; use another model."
         )
-    stage = log.chain[-1] if stage is None else log.stages[log.stage_index(stage)]
-    rules = log.costs if costs is None else costs
-    for name in log.arm_names[1:]:
-        if rules.get(name) is None:
-            raise EvaluationError(
-                f"arm {name!r} has no cost rule; give one, such as CostRule(on='send', amount=0.1)."
-            )
-        if not (log.arm_codes == log.arm_index(name)).any():
-            raise EvaluationError(f"arm {name!r} has no rows among the {log.n_rows:,} to value plans on.")
-    logged = Logged.of(log, propensity)
-    factor = 1.0 if margin is None else float(margin)
-    planned = np.zeros((log.n_rows, len(log.arms)))
-    for code, name in enumerate(log.arm_names):
-        if code:
-            planned[:, code] = expected_cost(effects, name, rules[name])
-    if (planned < 0).any():
-        raise EvaluationError(
-            f"{int((planned < 0).any(axis=1).sum()):,} rows have a negative predicted cost; a curve over spend needs costs >= 0."
-        )
-    value = factor * effects.tau_all[:, 1:, effects.stages.index(stage)].astype(np.float64)
-    steps = _steps(value, planned[:, 1:])
-    judge = effects if baseline is None else baseline.for_units(log.unit_ids)
-    if judge.arms != log.arm_names or stage not in judge.stages:
-        raise EvaluationError(
-            f"the predictions of {judge.model!r} are for other arms or stages than the log's; predict on these rows."
-        )
-    use = method == "dr"
-    mu = factor * judge.mu_all[:, :, judge.stages.index(stage)].astype(np.float64)
-    gain = incremental_scores(
-        logged, mu if use else np.zeros_like(mu), factor * log.outcome(stage).astype(np.float64)
+    ground = _Ground.of(
+        log, effects if baseline is None else baseline, costs, margin, stage, method, propensity
     )
-    return draw_curve(
-        steps, gain, _cost_scores(log, logged, judge, rules, use), planned, logged.mass,
-        model=effects.model, stage=stage, arms=log.arm_names, axis=axis, cluster=logged.cluster,
-        confidence=confidence, points=points,
+    planned = ground.planned(effects)
+    value = ground.margin * effects.tau_all[:, 1:, effects.stages.index(ground.stage)].astype(np.float64)
+    return ground.draw(_steps(value, planned[:, 1:]), planned, effects.model, axis, confidence, points)
+
+
+def ranking_curve(
+    log: Campaign,
+    score: np.ndarray,
+    *,
+    arm: str,
+    name: str,
+    baseline: Effects,
+    costs: Mapping[str, CostRule] | None = None,
+    margin: float | None = None,
+    stage: str | None = None,
+    method: Literal["dr", "ips"] = "dr",
+    axis: Axis = "measured",
+    propensity: np.ndarray | None = None,
+    confidence: float = 0.95,
+    points: int = 201,
+) -> CostCurve:
+    """Value against spend of a simple rule: one arm, given by falling score.
+
+    Parameters
+    ----------
+    log, costs, margin, stage, method, axis, propensity, confidence, points
+        See :func:`cost_curve`.
+    score : ndarray [row]
+        Rows with equal scores are treated together.
+    arm : str
+        The arm that everybody gets, sooner or later.
+    name : str
+        Name of the rule.
+    baseline : Effects
+        Calibrated predictions for the planned cost and the doubly robust scores.
+
+    Returns
+    -------
+    CostCurve
+
+    Raises
+    ------
+    EvaluationError
+        See :func:`cost_curve`.
+    """
+    ground = _Ground.of(log, baseline, costs, margin, stage, method, propensity)
+    code = log.arm_index(arm)
+    order = np.argsort(-np.asarray(score, np.float64), kind="stable")
+    n = log.n_rows
+    steps = Steps(
+        order, np.zeros(n, np.int64), np.full(n, code), np.asarray(score, np.float64)[order], np.zeros(n, np.int16)
     )  # fmt: skip
+    return ground.draw(steps, ground.planned(ground.judge), name, axis, confidence, points)
+
+
+@dataclass(frozen=True, eq=False)
+class _Ground:
+    """What all curves on the same rows share: whose outcomes count, at which costs, judged by which predictions."""
+
+    log: Campaign
+    logged: Logged
+    judge: Effects
+    rules: Mapping[str, CostRule]
+    margin: float
+    stage: str
+    robust: bool
+
+    @classmethod
+    def of(
+        cls,
+        log: Campaign,
+        judge: Effects,
+        costs: Mapping[str, CostRule] | None,
+        margin: float | None,
+        stage: str | None,
+        method: str,
+        propensity: np.ndarray | None,
+    ) -> _Ground:
+        if method not in ("dr", "ips"):
+            raise EvaluationError(f"method is {method!r}; give 'dr' or 'ips'.")
+        stage = log.chain[-1] if stage is None else log.stages[log.stage_index(stage)]
+        rules = log.costs if costs is None else costs
+        for name in log.arm_names[1:]:
+            if rules.get(name) is None:
+                raise EvaluationError(
+                    f"arm {name!r} has no cost rule; give one, such as CostRule(on='send', amount=0.1)."
+                )
+            if not (log.arm_codes == log.arm_index(name)).any():
+                raise EvaluationError(f"arm {name!r} has no rows among the {log.n_rows:,} to value plans on.")
+        judge = judge.for_units(log.unit_ids)
+        if judge.arms != log.arm_names or stage not in judge.stages:
+            raise EvaluationError(
+                f"the predictions of {judge.model!r} are for other arms or stages than the log's; predict on these rows."
+            )
+        factor = 1.0 if margin is None else float(margin)
+        return cls(log, Logged.of(log, propensity), judge, rules, factor, stage, method == "dr")
+
+    def planned(self, effects: Effects) -> np.ndarray:
+        """Predicted cost of every arm, [row, arm]."""
+        planned = np.zeros((self.log.n_rows, len(self.log.arms)))
+        for code, name in enumerate(self.log.arm_names):
+            if code:
+                planned[:, code] = expected_cost(effects, name, self.rules[name])
+        if (planned < 0).any():
+            raise EvaluationError(
+                f"{int((planned < 0).any(axis=1).sum()):,} rows have a negative predicted cost; a curve over spend needs costs >= 0."
+            )
+        return planned
+
+    def draw(
+        self, steps: Steps, planned: np.ndarray, name: str, axis: str, confidence: float, points: int
+    ) -> CostCurve:
+        """The curve of a path of steps."""
+        if axis not in ("measured", "planned") or not 0 < confidence < 1:
+            raise EvaluationError(
+                f"axis is {axis!r} and confidence {confidence}; give 'measured' or 'planned', and a level in (0, 1)."
+            )
+        mu = self.margin * self.judge.mu_all[:, :, self.judge.stages.index(self.stage)].astype(np.float64)
+        gain = incremental_scores(
+            self.logged,
+            mu if self.robust else np.zeros_like(mu),
+            self.margin * self.log.outcome(self.stage).astype(np.float64),
+        )
+        return draw_curve(
+            steps, gain, _cost_scores(self.log, self.logged, self.judge, self.rules, self.robust), planned,
+            self.logged.mass, model=name, stage=self.stage, arms=self.log.arm_names, axis=axis,
+            cluster=self.logged.cluster, confidence=confidence, points=points,
+        )  # fmt: skip
 
 
 def _steps(value: np.ndarray, cost: np.ndarray) -> Steps:

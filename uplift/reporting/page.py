@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from uplift.campaign import Campaign
 from uplift.errors import OutputError, UpliftError
 from uplift.insight import Insight
 from uplift.io.atomic import write_text
+from uplift.metrics.cost_curve import CostCurve
 from uplift.metrics.evaluation import Evaluation
-from uplift.reporting import facts, insight_facts, next_steps, pictures, plan_facts, reproduce
+from uplift.reporting import facts, insight_facts, next_steps, pictures, plan_facts, reproduce, spend_facts
 from uplift.reporting.decision import decision
 from uplift.reporting.embed import script_json
 from uplift.reporting.insight_pictures import insight_pictures
@@ -41,6 +42,7 @@ def report(
     checks: Any = None,
     run: Mapping[str, Any] | None = None,
     insight: Insight | None = None,
+    curves: Sequence[CostCurve] = (),
     title: str | None = None,
     overwrite: bool = True,
 ) -> Path:
@@ -68,6 +70,8 @@ def report(
         ``criterion``, ``max_epochs`` and ``patience`` it came about.
     insight : Insight, optional
         Segments, quadrants and drivers, from :func:`uplift.explain`. Without it the sections on them say so.
+    curves : sequence of CostCurve, optional
+        Measured value against spend, the deciding model first (:func:`uplift.cost_curve`). Shown beside the plan.
     title : str, optional
         Default: the campaign's name.
     overwrite : bool
@@ -91,7 +95,10 @@ def report(
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists; pass overwrite=True to replace it or choose another path.")
     return write_text(
-        target, render(campaign, evaluation, plan, checks=checks, run=run, insight=insight, title=title)
+        target,
+        render(
+            campaign, evaluation, plan, checks=checks, run=run, insight=insight, curves=curves, title=title
+        ),
     )
 
 
@@ -103,6 +110,7 @@ def render(
     checks: Any = None,
     run: Mapping[str, Any] | None = None,
     insight: Insight | None = None,
+    curves: Sequence[CostCurve] = (),
     title: str | None = None,
 ) -> str:
     """The page of :func:`report` as text."""
@@ -110,7 +118,7 @@ def render(
     entries = check_list(checks)
     shown = environment().get_template("report.html.j2")
     return shown.render(
-        **_content(campaign, evaluation, plan, entries, run or {}, insight, title),
+        **_content(campaign, evaluation, plan, entries, run or {}, insight, curves, title),
         style=source("report.css"),
         script=source("page.js") + source("report.js"),
         plotly=plotly_script(),
@@ -124,6 +132,7 @@ def _content(
     entries: list[dict[str, Any]],
     run: Mapping[str, Any],
     insight: Insight | None,
+    curves: Sequence[CostCurve],
     title: str | None,
 ) -> dict[str, Any]:
     lamp = light(entries)
@@ -139,6 +148,8 @@ def _content(
     if plan is not None:
         drawn |= pictures.plan_pictures(plan, names)
         found = measured(plan) if plan.certificate.n_treated else None
+        if curves:
+            drawn |= pictures.spend_picture(curves, plan, names)
     shown = pictures.shown_arms(evaluation)
     start = {
         "stage": evaluation.stages.index(chosen.stage),
@@ -189,7 +200,8 @@ def _content(
         "allocation_table": plan_facts.allocation_table(plan, names) if plan is not None else None,
         "constraint_table": plan_facts.constraint_table(plan) if plan is not None else None,
         "budget_table": plan_facts.budget_table(plan) if plan is not None else None,
-        "budget": _budget(plan) if plan is not None else None,
+        "spend_table": spend_facts.spend_table(curves, plan, names) if plan is not None and curves else None,
+        "budget": _budget(plan, curves) if plan is not None else None,
         "definitions_table": facts.definitions_table(evaluation),
         "run_facts": reproduce.facts(run),
         "run_blocks": reproduce.blocks(run),
@@ -208,7 +220,7 @@ def _content(
                 },
                 "figures": drawn,
                 "state": start,
-                "budget": _budget(plan) if plan is not None else None,
+                "budget": _budget(plan, curves) if plan is not None else None,
             }
         ),
         "exact": exact,
@@ -269,8 +281,8 @@ def _drivers(insight: Insight | None, names: Names) -> dict[str, Any] | None:
     }
 
 
-def _budget(plan: Allocation) -> dict[str, Any]:
-    """The budget curve in full precision, and where the slider starts."""
+def _budget(plan: Allocation, curves: Sequence[CostCurve]) -> dict[str, Any]:
+    """The budget curve in full precision, where the slider starts, and what was measured where it is known."""
     curve, budget = plan.curve, plan.certificate.budget
     last = float(curve.budgets[-1])
     return {
@@ -281,6 +293,7 @@ def _budget(plan: Allocation) -> dict[str, Any]:
         "treated": curve.treated.tolist(),
         "start": min(budget, last),
         "last": last,
+        "measured": spend_facts.measured_budget(curves, plan) if curves else None,
     }
 
 

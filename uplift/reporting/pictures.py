@@ -10,9 +10,10 @@ import numpy as np
 
 from uplift.allocation import Allocation
 from uplift.arms import VALUE_STAGE
+from uplift.metrics.cost_curve import CostCurve
 from uplift.metrics.definitions import HEADLINE
 from uplift.metrics.evaluation import Evaluation
-from uplift.reporting import figures
+from uplift.reporting import figures, spend_facts
 from uplift.reporting.effects_in_context import average_effects
 from uplift.reporting.embed import figure_spec
 from uplift.reporting.facts import strongest
@@ -136,6 +137,24 @@ def plan_pictures(plan: Allocation, names: Names) -> dict[str, dict[str, Any]]:
         "allocation": figure_spec(
             figures.allocation_figure(plan, names=names), f"Customers per arm. {arms}."
         ),
+    }
+
+
+def spend_picture(curves: Sequence[CostCurve], plan: Allocation, names: Names) -> dict[str, dict[str, Any]]:
+    """Measured value against spend of models and rules."""
+    customers, first = spend_facts.open_customers(plan), curves[0]
+    made = figures.spend_figure(
+        curves,
+        customers=customers,
+        budget=spend_facts.spend_at(plan),
+        rule=spend_facts.rule_name(plan, names),
+        names=names,
+    )
+    ends = (
+        f"{MONEY.show(first.gain[-1] * customers)} for a spend of {MONEY.show(first.spend[-1] * customers)}"
+    )
+    return {
+        "spend": figure_spec(made, f"Measured value against spend. The plans of {first.model} end at {ends}.")
     }
 
 

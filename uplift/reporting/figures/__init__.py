@@ -13,6 +13,7 @@ from uplift.reporting.figures.models import (
     uplift_figure,
 )
 from uplift.reporting.figures.plan import allocation_figure, budget_figure
+from uplift.reporting.figures.spend import spend_figure
 from uplift.reporting.figures.training import training_figure
 from uplift.reporting.figures.who import quadrants_figure, segments_figure, spread_figure
 
@@ -31,6 +32,7 @@ __all__ = [
     "scores_figure",
     "segments_figure",
     "shap_figure",
+    "spend_figure",
     "spread_figure",
     "toc_figure",
     "training_figure",

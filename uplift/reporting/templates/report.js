@@ -181,10 +181,27 @@
     return cents > data.budget.last ? Math.floor(money * 100) / 100 : cents;
   }
 
+  function measuredAt(spend) {
+    const { planned, value, low, high } = data.budget.measured;
+    const last = planned.length - 1;
+    let next = planned.findIndex((money) => money >= spend);
+    if (next < 0) next = last;
+    const before = Math.max(next - 1, 0);
+    const step = planned[next] - planned[before];
+    const share = step > 0 ? Math.min((spend - planned[before]) / step, 1) : 1;
+    const between = (series) => series[before] + Math.max(share, 0) * (series[next] - series[before]);
+    return { value: between(value), low: between(low), high: between(high) };
+  }
+
   function showBudget() {
     const now = atBudget(state.budget);
     const start = atBudget(data.budget.start);
     const numbers = { ...now, change: now.value - start.value };
+    if (data.budget.measured) {
+      const found = measuredAt(now.spend);
+      numbers.measured = found.value;
+      document.getElementById("budget-measured-interval").textContent = `${people(found.low)} to ${people(found.high)}`;
+    }
     for (const cell of all("[data-budget]")) {
       const number = numbers[cell.dataset.budget];
       cell.textContent = cell.dataset.budget === "treated" ? number.toLocaleString("en") : people(number, cell.dataset.budget === "change");
