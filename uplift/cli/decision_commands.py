@@ -109,6 +109,11 @@ def allocate(
 
     refuse_existing(out, overwrite=overwrite)
     source = effects / EFFECTS if effects.is_dir() else effects
+    loaded = None if stream else Effects.read_parquet(source)
+    if loaded is not None and not loaded.calibrated:
+        raise UpliftError(
+            f"model {loaded.model!r} only ranks: its scores are no amounts of money to decide with; use another model."
+        )
     config = CampaignFile.read(campaign) if campaign is not None else None
     costs = _costs(config, cost)
     decide = config.decide if config is not None else None
@@ -137,11 +142,7 @@ def allocate(
             budget=budget, holdout=share, seed=seed, overwrite=overwrite,
         )  # fmt: skip
         return
-    loaded = Effects.read_parquet(source)
-    if not loaded.calibrated:
-        raise UpliftError(
-            f"model {loaded.model!r} only ranks: its scores are no amounts of money to decide with; use another model."
-        )
+    assert loaded is not None
     with steps() as progress:
         if decide is not None and decide.constraint_columns():
             progress.start("read the columns of the constraints")
