@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.click_through.browser import Visit
 from benchmarks.click_through.case import Case, expect
-from benchmarks.click_through.content import shown_scores
+from benchmarks.click_through.content_tables import shown_scores
 from benchmarks.click_through.truth import Truth
 
 WIDTHS = (375, 390, 768, 1400)

@@ -7,17 +7,12 @@ import io
 import math
 from pathlib import Path
 
+from benchmarks.click_through.agreement import close
 from benchmarks.click_through.browser import HEIGHT, Visit, read_numbers
 from benchmarks.click_through.case import CannotTell, Case, expect
-from benchmarks.click_through.content import (
-    PLAN,
-    close,
-    curve_points,
-    effect_points,
-    score_points,
-    shown_scores,
-    tenth_points,
-)
+from benchmarks.click_through.content import PLAN
+from benchmarks.click_through.content_figures import curve_points, effect_points, score_points, tenth_points
+from benchmarks.click_through.content_tables import shown_scores
 from benchmarks.click_through.truth import HEADLINE, VALUE, Truth
 
 FIGURES = ("scores", "tenths", "curve")
