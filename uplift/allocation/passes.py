@@ -11,7 +11,8 @@ probabilities, both from the same reading.
 Units come in the order of a hash and sums in fixed groups, so no result depends on the order of rows or on the number
 of threads.
 
-The kernels inline helpers of this module and are cached on disk by this file's time stamp: keep helpers here.
+The kernels inline the rounding of `dual` and are cached on disk by this file's time stamp: after a change there, touch
+this file, as `hull`, which does the same.
 """
 
 from __future__ import annotations
@@ -21,23 +22,9 @@ import math
 import numpy as np
 from numba import njit, prange
 
-_SNAP = 4 * 2.220446049250313e-16
+from uplift.allocation.dual import round_down, round_up
+
 _GROUPS = 16
-
-
-@njit(cache=True)
-def _up(amount, scale):  # type: ignore[no-untyped-def]
-    """As :func:`uplift.allocation.dual.round_up`."""
-    scaled = amount * scale
-    nearest = np.rint(scaled)
-    if abs(scaled - nearest) <= _SNAP * abs(scaled):
-        return np.int64(nearest)
-    return np.int64(math.ceil(scaled))
-
-
-@njit(cache=True)
-def _down(amount, scale):  # type: ignore[no-untyped-def]
-    return -_up(-amount, scale)
 
 
 @njit(parallel=True, cache=True)
@@ -90,15 +77,15 @@ def hard_pass(value, cost, slot, rowmap, ta, tb, tg, alpha, beta, gamma, scale, 
                     second = z
             arms[i] = arm
             lead[i] = best - second
-            dual += _up(best, value_scale)
+            dual += round_up(best, value_scale)
             size += largest
             if arm > 0:
                 v, c = value[i, arm], cost[i, arm]
-                worth += _down(v, value_scale)
+                worth += round_down(v, value_scale)
                 for f in range(families):
                     row = rowmap[slot[i, f] + arm]
                     if row >= 0:
-                        uses[group, row] += _up(alpha[row] + beta[row] * c + gamma[row] * v, scale[row])
+                        uses[group, row] += round_up(alpha[row] + beta[row] * c + gamma[row] * v, scale[row])
         sums[group, 0] = dual
         sums[group, 1] = worth
         sizes[group] = size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ MARK = "\x1a"
 """Stands for a bound value in a statement: no name may hold it, as one may hold ``?`` or ``%``."""
 
 
-class Connection:
+class Connection(ABC):
     """One open database; values in statements are bound (see `MARK`), names are quoted."""
 
     kinds: ClassVar[dict[str, str]]
@@ -23,35 +24,35 @@ class Connection:
     now: str
     """SQL for the present moment."""
 
+    @abstractmethod
     def execute(self, sql: str, values: Sequence[Any] = ()) -> None:
         """Run a statement."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""
-        raise NotImplementedError
 
+    @abstractmethod
     def blocks(self, sql: str, values: Sequence[Any], schema: pa.Schema) -> Iterator[pa.Table]:
         """Rows of a query, some at a time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load(self, table: str, rows: pa.Table) -> None:
         """Append rows to a temporary table."""
-        raise NotImplementedError
 
+    @abstractmethod
     def transaction(self) -> contextlib.AbstractContextManager[None]:
         """Everything inside becomes visible together, or not at all."""
-        raise NotImplementedError
 
+    @abstractmethod
     def columns(self, table: str) -> list[str]:
         """Names of a table's columns; empty when there is no such table."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Leave."""
-        raise NotImplementedError
 
-    def lock(self, table: str) -> None:
+    def lock(self, table: str) -> None:  # noqa: B027 - where a transaction alone keeps others out there is nothing to do
         """Keep other writers out until the transaction ends."""
 
     def differs(self, left: str, right: str) -> str:

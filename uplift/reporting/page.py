@@ -150,16 +150,17 @@ def _content(
         found = measured(plan) if plan.certificate.n_treated else None
         if curves:
             drawn |= pictures.spend_picture(curves, plan, names)
+    budget = _budget(plan, curves) if plan is not None else None
     shown = pictures.shown_arms(evaluation)
+    strongest = facts.strongest(evaluation, chosen.stage).arm
     start = {
         "stage": evaluation.stages.index(chosen.stage),
-        "arm": min(evaluation.arms.index(facts.strongest(evaluation, chosen.stage).arm) - 1, shown - 1),
+        "arm": min(evaluation.arms.index(strongest) - 1, shown - 1),
         "model": evaluation.models.index(chosen.model),
         "effects": 0,
         "curve": "gain",
         "feature": 0,
     }
-    strongest = facts.strongest(evaluation, chosen.stage).arm
     if insight is not None:
         drawn |= insight_pictures(insight, evaluation.stages, shown, names)
     return {
@@ -201,7 +202,7 @@ def _content(
         "constraint_table": plan_facts.constraint_table(plan) if plan is not None else None,
         "budget_table": plan_facts.budget_table(plan) if plan is not None else None,
         "spend_table": spend_facts.spend_table(curves, plan, names) if plan is not None and curves else None,
-        "budget": _budget(plan, curves) if plan is not None else None,
+        "budget": budget,
         "definitions_table": facts.definitions_table(evaluation),
         "run_facts": reproduce.facts(run),
         "run_blocks": reproduce.blocks(run),
@@ -220,7 +221,7 @@ def _content(
                 },
                 "figures": drawn,
                 "state": start,
-                "budget": _budget(plan, curves) if plan is not None else None,
+                "budget": budget,
             }
         ),
         "exact": exact,

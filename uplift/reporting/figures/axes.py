@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from uplift.arms import VALUE_STAGE
 from uplift.errors import EvaluationError, did_you_mean
 from uplift.metrics.evaluation import Evaluation
@@ -14,6 +16,19 @@ from uplift.reporting.theme import label
 def effect_axis(stage: str, what: str) -> dict[str, Any]:
     """An axis in outcome per customer."""
     return {"title": {"text": f"{what} ({per(stage)})"}, "tickformat": ticks(stage), "nticks": 7}
+
+
+def effect_axis_with_zero(stage: str, what: str, *, nticks: int = 6) -> dict[str, Any]:
+    """An axis in outcome per customer on which no effect stands out."""
+    return effect_axis(stage, what) | {"nticks": nticks, "zeroline": True, "zerolinewidth": 2}
+
+
+def row_axis(places: np.ndarray, texts: list[str]) -> dict[str, Any]:
+    """An axis of named rows, one mark each, without a grid."""
+    return {
+        "tickmode": "array", "tickvals": places, "ticktext": texts,
+        "range": [-0.6, len(places) - 0.4], "showgrid": False, "zeroline": False,
+    }  # fmt: skip
 
 
 def per(stage: str) -> str:

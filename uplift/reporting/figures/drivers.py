@@ -10,7 +10,7 @@ from uplift.errors import EvaluationError, did_you_mean
 from uplift.insight import Insight
 from uplift.insight.content import Dependence
 from uplift.metrics.definitions import HEADLINE
-from uplift.reporting.figures.axes import effect_axis, hover, pair, per, ticks
+from uplift.reporting.figures.axes import effect_axis_with_zero, hover, pair, row_axis
 from uplift.reporting.names import Names
 from uplift.reporting.theme import GREY, OKABE_ITO, arm_marks, error_bars, figure, label, labels
 
@@ -57,16 +57,10 @@ def importance_figure(insight: Insight, arm: str, *, names: Names | None = None)
         traces,
         title="Importance of the features",
         subtitle=f"{pair(stage, arm, names or Names())} · drop of {HEADLINE} when shuffled, {found.rows:,} of {found.of:,} test rows",
-        x={
-            "title": {"text": f"loss of Qini ({per(stage)})"}, "tickformat": ticks(stage), "nticks": 6,
-            "zeroline": True, "zerolinewidth": 2,
-        },
-        y={
-            "tickmode": "array", "tickvals": place, "ticktext": labels(order, length=22),
-            "range": [-0.6, len(order) - 0.4], "showgrid": False, "zeroline": False,
-        },
+        x=effect_axis_with_zero(stage, "loss of Qini"),
+        y=row_axis(place, labels(order, length=22)),
         height=140 + 27 * len(order),
-    )  # fmt: skip
+    )
 
 
 def dependence_figure(
@@ -133,7 +127,7 @@ def dependence_figure(
         title=f"Effect by {label(found.feature)}",
         subtitle=f"{pair(stage, arm, names or Names())} · partial dependence on {found.rows:,} customers; bars: ate in each range",
         x=_feature_axis(found, bins_at=at, bin_texts=texts),
-        y=effect_axis(stage, "effect") | {"zeroline": True, "zerolinewidth": 2},
+        y=effect_axis_with_zero(stage, "effect", nticks=7),
         height=420,
     )
 
@@ -180,16 +174,10 @@ def shap_figure(insight: Insight, arm: str, *, names: Names | None = None) -> go
         traces,
         title="SHAP values of a surrogate",
         subtitle=f"{pair(stage, arm, names or Names())} · boosted trees that copy {label(insight.model)} with R² {found.r2:.2f} on other rows",
-        x={
-            "title": {"text": f"contribution to the predicted effect ({per(stage)})"}, "tickformat": ticks(stage),
-            "nticks": 6, "zeroline": True, "zerolinewidth": 2,
-        },
-        y={
-            "tickmode": "array", "tickvals": place, "ticktext": labels([one.feature for one in shown], length=22),
-            "range": [-0.6, len(shown) - 0.4], "showgrid": False, "zeroline": False,
-        },
+        x=effect_axis_with_zero(stage, "contribution to the predicted effect"),
+        y=row_axis(place, labels([one.feature for one in shown], length=22)),
         height=160 + 34 * len(shown),
-    )  # fmt: skip
+    )
 
 
 def _feature_axis(found: Dependence, *, bins_at: np.ndarray, bin_texts: list[str]) -> dict[str, object]:

@@ -10,7 +10,15 @@ import plotly.graph_objects as go
 from uplift.errors import EvaluationError, did_you_mean
 from uplift.insight import Insight
 from uplift.insight.content import Quadrants, Segments
-from uplift.reporting.figures.axes import effect_axis, hover, pair, per, ticks
+from uplift.reporting.figures.axes import (
+    effect_axis,
+    effect_axis_with_zero,
+    hover,
+    pair,
+    per,
+    row_axis,
+    ticks,
+)
 from uplift.reporting.names import Names
 from uplift.reporting.numbers import percent
 from uplift.reporting.theme import GREY, OKABE_ITO, arm_marks, error_bars, figure, label, labels
@@ -65,10 +73,7 @@ def spread_figure(insight: Insight, stage: str | None = None, *, names: Names | 
         traces,
         title=f"Predicted effects: {label(insight.model)}",
         subtitle=f"{label(called.stage(stage))}, {insight.rows:,} test rows · both ends hold what lies beyond",
-        x={
-            "title": {"text": f"predicted effect ({per(stage)})"}, "tickformat": ticks(stage), "nticks": 7,
-            "zeroline": True, "zerolinewidth": 2,
-        },
+        x=effect_axis_with_zero(stage, "predicted effect", nticks=7),
         y={"title": {"text": "share of customers"}, "tickformat": "~%", "nticks": 6, "rangemode": "tozero"},
         height=400,
     )  # fmt: skip
@@ -175,14 +180,14 @@ def segments_figure(insight: Insight, arm: str, *, names: Names | None = None) -
         traces,
         title="Effect by segment",
         subtitle=f"{pair(stage, arm, names or Names())} · intervals hold together with {percent(insight.confidence, digits=0)}",
-        x={"title": {"text": f"effect ({per(stage)})"}, "tickformat": ticks(stage), "nticks": 6, "zeroline": True, "zerolinewidth": 2},
-        y={
-            "tickmode": "array", "tickvals": place, "range": [-0.6, len(place) - 0.4], "showgrid": False, "zeroline": False,
-            "ticktext": [f"{number}: {percent(one.share, digits=0)}" for number, one in enumerate(found.segments, start=1)],
-            "title": {"text": "segment: share of customers"},
-        },
+        x=effect_axis_with_zero(stage, "effect"),
+        y=row_axis(
+            place,
+            [f"{at}: {percent(one.share, digits=0)}" for at, one in enumerate(found.segments, start=1)],
+        )
+        | {"title": {"text": "segment: share of customers"}},
         height=150 + 34 * len(place),
-    )  # fmt: skip
+    )
 
 
 def _of_arm(parts: tuple[Part, ...], arm: str) -> Part:
