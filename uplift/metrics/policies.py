@@ -167,7 +167,7 @@ def _by_unit(log: Campaign, units: Any, arms: Any, missing: Missing) -> tuple[Po
         remedy = (
             "value the plan on a log of its own customers"
             if count == len(lost)
-            else "give a plan for all of them, or value it on the others with missing='drop'"
+            else "give a plan for all of them, or value it on the others with missing='drop' (--drop-missing)"
         )
         raise EvaluationError(
             f"the plan has no decision for {count:,} of the log's {len(lost):,} rows, first unit {first!r}; {remedy}."
