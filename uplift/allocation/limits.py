@@ -29,6 +29,9 @@ class Limit:
         The constraint in words.
     meaning : str
         The price in words.
+    arm, segment, level : str or None
+        What the limit counts: one arm (None: every arm but the control) and one level of a segment's column (None:
+        everybody).
     """
 
     name: str
@@ -40,6 +43,9 @@ class Limit:
     price: float
     words: str
     meaning: str
+    arm: str | None = None
+    segment: str | None = None
+    level: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types."""
@@ -75,6 +81,9 @@ def limits(
                 price=price,
                 words=row.words,
                 meaning=_meaning(row, price),
+                arm=row.arm,
+                segment=row.segment,
+                level=row.level,
             )
         )
     return tuple(found)

@@ -42,6 +42,11 @@ class Row:
         Uses are counted in multiples of it, every one rounded up.
     bound : int
         Largest sum of uses, in multiples.
+    arm : str or None
+        The only arm that counts; None: every arm but the control.
+    segment, level : str or None
+        Column and level of the units that count; None: everybody. A segment that was given as labels is called
+        ``"segment"``.
     """
 
     name: str
@@ -53,6 +58,9 @@ class Row:
     gamma: float
     unit: Unit
     bound: int
+    arm: str | None = None
+    segment: str | None = None
+    level: str | None = None
 
     @property
     def floor(self) -> bool:
@@ -268,7 +276,9 @@ class _Builder:
             [f"in {segment.title} {segment.levels[level]!r}"] if segment.title else []
         )
         p, count = self.problem, Unit(0)
-        about: dict[str, Any] = {"name": name, "kind": rule.kind, "scope": " ".join(scope)}
+        about: dict[str, Any] = {"name": name, "kind": rule.kind, "scope": " ".join(scope), "arm": arm}
+        if segment.title:
+            about |= {"segment": segment.title, "level": segment.levels[level]}
         if rule.kind == "budget":
             bound = min(p.cost_unit.floor(limit), 2**62)
             return Row(**about, limit=limit, alpha=0.0, beta=1.0, gamma=0.0, unit=p.cost_unit, bound=bound)
