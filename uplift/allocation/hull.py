@@ -37,9 +37,8 @@ class Steps(NamedTuple):
 
 def hull_steps(problem: Problem, rows: np.ndarray, arms: np.ndarray, lowest: float) -> Steps:
     """Steps of the units in `rows`, from the arms they hold in `arms` [m] down to the slope `lowest`."""
-    value = np.ascontiguousarray(problem.value[rows], np.float64)
-    cost = np.ascontiguousarray(problem.cost[rows], np.float64)
-    open_arm = problem.open_arm[rows] if problem.open_arm.size else problem.open_arm
+    value, cost = problem.amounts_of(rows)
+    open_arm = problem.open_arm.take(rows, axis=0) if problem.open_arm.size else problem.open_arm
     scales = problem.value_unit.scale, problem.cost_unit.scale
     return Steps(*_steps(value, cost, open_arm, arms, lowest, *scales))
 

@@ -123,6 +123,14 @@ class Problem:
         """The budget in whole cost units, rounded down; None when there is no limit."""
         return None if math.isinf(self.budget) else min(self.cost_unit.floor(self.budget), 2 * _SUM_LIMIT)
 
+    def amounts_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values and costs of some units, float64 [len(rows), arm] in C order.
+
+        By ``take``, which is three times faster than an index on rows of a few numbers.
+        """
+        value, cost = (array.take(rows, axis=0) for array in (self.value, self.cost))
+        return np.ascontiguousarray(value, np.float64), np.ascontiguousarray(cost, np.float64)
+
     def tie_keys(self, rows: np.ndarray) -> np.ndarray:
         """Order among equal slopes, uint64 [len(rows)]: a keyed hash of the unit id, never the row order."""
         rows = np.asarray(rows, np.int64)

@@ -213,9 +213,10 @@ def bracket_of_sample(part: Problem, share: float, clusters: np.ndarray | None =
 
 def _sub_problem(problem: Problem, rows: np.ndarray) -> Problem:
     """The rows of a problem, in float64, counted in the same units."""
+    value, cost = problem.amounts_of(rows)
     part = Problem(
-        value=np.ascontiguousarray(problem.value[rows], np.float64),
-        cost=np.ascontiguousarray(problem.cost[rows], np.float64),
+        value=value,
+        cost=cost,
         open_unit=np.empty(0, np.bool_),
         open_arm=np.ascontiguousarray(problem.open_arm[rows]) if problem.open_arm.size else problem.open_arm,
         budget=problem.budget,
