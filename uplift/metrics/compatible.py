@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from uplift.errors import EvaluationError
 from uplift.metrics import scores
-from uplift.metrics.radix_order import descending
 from uplift.metrics.ranked_sums import running_lift
 from uplift.metrics.ranking import Ranking
 
@@ -261,14 +260,11 @@ def _causalml_lift(
 
 
 def _pandas_order(score: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Rows as CausalML ranks them: pandas' default sort, whose order of ties is its own."""
-    found = descending(score)
-    if len(found.ends) == len(score):
-        return found.order  # no ties, so that any sort will do
-    import pandas as pd
+    """Rows as CausalML ranks them, in the order of ties of ``frame.sort_values(ascending=False)``.
 
-    frame = pd.DataFrame({"score": score, "row": np.arange(len(score))})
-    return frame.sort_values("score", ascending=False)["row"].to_numpy()
+    pandas sorts the reversed column with numpy's default sort, which is not stable, and reverses what it finds.
+    """
+    return (len(score) - 1 - np.argsort(score[::-1], kind="quicksort"))[::-1]
 
 
 def _normalised(curve: Array, normalize: bool) -> Array:
