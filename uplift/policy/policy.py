@@ -24,8 +24,9 @@ from uplift.arms import CostRule
 from uplift.errors import AllocationError
 from uplift.hashing import Coin, unit_uniform
 from uplift.policy.amounts import amounts, amounts_one
-from uplift.policy.charges import BlockCharges, Charges, Tariff
-from uplift.policy.eligibility import open_arms, steps_above, steps_above_one
+from uplift.policy.charges import Charges, Tariff
+from uplift.policy.choice import best_arms
+from uplift.policy.eligibility import open_arms, steps_above_one
 from uplift.policy.files import arguments, read, to_dict
 from uplift.policy.prices import Price
 
@@ -233,7 +234,10 @@ class Policy:
             part = slice(start, start + _BLOCK)
             mask = None if open_arm is None else open_arm[part]
             held = self._tariff.block([codes_of[part] for codes_of in levels])
-            codes[part] = self._best(values[part], costs[part], mask, held, shift)
+            codes[part] = best_arms(
+                values[part], costs[part], mask, held, start=self._start, least=self._least, shift=shift,
+                floor=self._step_floor, allow_harm=self.allow_harm,
+            )  # fmt: skip
         bad = ~(np.isfinite(values) & np.isfinite(costs))
         if open_arm is not None:
             bad &= open_arm
@@ -327,10 +331,8 @@ class Policy:
         if len(value) != len(held.weight) or len(cost) != len(held.weight):
             raise AllocationError(f"{len(value)} values and {len(cost)} costs for {len(held.weight)} arms.")
         least = self._least
-        if self.step_floor and self.min_roi > 0:
-            eligible = steps_above_one(
-                value, cost, eligible, self.min_roi * _TOUCH, allow_harm=self.allow_harm
-            )
+        if self._step_floor:
+            eligible = steps_above_one(value, cost, eligible, self._step_floor, allow_harm=self.allow_harm)
         shift = 0.0 if price is None else price - self.price
         best, best_v, best_c, chosen = self._start, 0.0, 0.0, 0
         code = 0
@@ -432,6 +434,11 @@ class Policy:
         return -math.inf if self.step_floor else self.min_roi * _TOUCH
 
     @cached_property
+    def _step_floor(self) -> float:
+        """The least return of a step; 0 where the floor is a price of money."""
+        return self.min_roi * _TOUCH if self.step_floor else 0.0
+
+    @cached_property
     def _start(self) -> float:
         """Reduced value of the control."""
         return -math.inf if self.exactly_one else 0.0
@@ -468,36 +475,3 @@ class Policy:
                 raise AllocationError(f"{len(units)} unit ids for {n} rows: give one id per row.")
             closed |= unit_uniform(units, f"holdout:{self.salt}") < self.holdout_share
         return closed
-
-    def _best(
-        self,
-        value: np.ndarray,
-        cost: np.ndarray,
-        open_arm: np.ndarray | None,
-        held: BlockCharges,
-        shift: float,
-    ) -> np.ndarray:
-        """Arm code of the largest reduced value; ties: the cheaper, then the more valuable, as in the solver."""
-        n = len(value)
-        if self.step_floor and self.min_roi > 0:
-            open_arm = steps_above(value, cost, open_arm, self.min_roi * _TOUCH, allow_harm=self.allow_harm)
-        best, best_v, best_c = np.full(n, self._start), np.zeros(n), np.zeros(n)
-        codes = np.zeros(n, np.int16)
-        for j in range(value.shape[1]):
-            weight, contact = held.weight[..., j], held.contact[..., j]
-            money = np.maximum(held.money[..., j] + shift, self._least)
-            v, c = value[:, j], cost[:, j]
-            with np.errstate(invalid="ignore"):
-                reduced = weight * v - money * c - contact
-                take = (reduced > best) | (
-                    (reduced == best) & ((c < best_c) | ((c == best_c) & (v > best_v)))
-                )
-                if not self.allow_harm:
-                    take &= ~((v < 0.0) & (c < 0.0))
-            if open_arm is not None:
-                take &= open_arm[:, j]
-            best = np.where(take, reduced, best)
-            best_v = np.where(take, v, best_v)
-            best_c = np.where(take, c, best_c)
-            codes[take] = j + 1
-        return codes
