@@ -212,36 +212,11 @@ class Allocation:
         Raises
         ------
         AllocationError
-            Limits beside the budget have prices, or the plan was made with `caution` or `exactly_one`, which a policy
-            does not know.
+            A limit that binds counts a segment that was given as labels without a name.
         """
-        from uplift.policy import Policy, budget_price
+        from uplift.policy.from_plan import policy_of_plan
 
-        c, recipe = self.certificate, self.recipe
-        for given, option in ((recipe.caution > 0, "caution"), (recipe.exactly_one, "exactly_one")):
-            if given:
-                raise AllocationError(
-                    f"The plan was made with {option}, which a policy of prices cannot repeat: allocate without it."
-                )
-        return Policy(
-            arms=self.arms,
-            prices=(budget_price(c.dual_prices),),
-            stage=recipe.stage,
-            margin=recipe.margin,
-            costs=recipe.costs,
-            holdout_share=recipe.holdout_share,
-            salt=recipe.salt,
-            min_roi=recipe.min_roi,
-            allow_harm=recipe.allow_harm,
-            eligibility_given=recipe.eligibility_given,
-            campaign=self.campaign,
-            model=self.model,
-            model_fingerprint=self.model_fingerprint,
-            labels=labels or {},
-            budget=c.budget if math.isfinite(c.budget) else None,
-            expected_cost=c.expected_cost,
-            n_units=c.n_units,
-        )
+        return policy_of_plan(self, labels)
 
     def export(self, path: str | Path, **options: Any) -> Path:
         """Write the decisions with a manifest; keywords as in :func:`uplift.export.export_allocation`."""

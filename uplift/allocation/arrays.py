@@ -13,7 +13,7 @@ from uplift.allocation.conditions import evaluate
 from uplift.allocation.constraints import Constraint, DoNotDisturb, Eligible, Rule, as_rules
 from uplift.allocation.holdout import check_unique
 from uplift.allocation.problem import Problem, make_problem
-from uplift.allocation.recipe import Recipe
+from uplift.allocation.recipe import Recipe, conditions_of
 from uplift.allocation.rows import make_rows
 from uplift.allocation.solve import Solution, solve
 from uplift.allocation.solve_rows import solve_rows
@@ -174,6 +174,10 @@ def allocate_arrays(
             allow_harm=problem.allow_harm,
             eligibility_given=bool(problem.open_arm.size),
             exactly_one=exactly_one,
+            conditions=conditions_of(rules) if eligible is None else (),
+            unnamed_segments=any(
+                isinstance(rule, Constraint) and not isinstance(rule.segment, str | None) for rule in rules
+            ),
         ),
     )
 

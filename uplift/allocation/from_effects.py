@@ -13,6 +13,7 @@ from uplift.allocation.allocation import Allocation
 from uplift.allocation.arrays import allocate_arrays
 from uplift.allocation.constraints import DoNotDisturb, as_rules
 from uplift.allocation.holdout import draw_holdout
+from uplift.allocation.recipe import conditions_of
 from uplift.arms import SEND, VALUE_STAGE, CostRule
 from uplift.errors import AllocationError, did_you_mean
 
@@ -152,6 +153,7 @@ def allocate(
         costs={arm: costs[arm] for arm in arms},
         holdout_share=float(holdout),
         caution=float(caution),
+        conditions=conditions_of(rules),
     )
     return plan
 

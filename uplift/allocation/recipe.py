@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from uplift.allocation.constraints import DoNotDisturb, Eligible, Rule
 from uplift.arms import CostRule
 
 
@@ -28,6 +30,11 @@ class Recipe:
         Standard errors that were taken off every uplift.
     exactly_one : bool
         Every unit had to get an arm.
+    conditions : tuple of mapping
+        Rules that closed arms (`Eligible`, `DoNotDisturb`) in their plain form; empty where a mask was given by hand
+        too, so that the rules do not say all.
+    unnamed_segments : bool
+        A limit counts a segment that was given as labels, without the name of a column.
     """
 
     stage: str | None = None
@@ -40,3 +47,13 @@ class Recipe:
     eligibility_given: bool = False
     caution: float = 0.0
     exactly_one: bool = False
+    conditions: tuple[Mapping[str, Any], ...] = ()
+    unnamed_segments: bool = False
+
+
+def conditions_of(rules: Sequence[Rule]) -> tuple[Mapping[str, Any], ...]:
+    """Plain forms of the rules that close arms; empty where one of them is an array, so that they do not say all."""
+    closing = [rule for rule in rules if isinstance(rule, Eligible | DoNotDisturb)]
+    if any(isinstance(rule, Eligible) and not isinstance(rule.when, str) for rule in closing):
+        return ()
+    return tuple(rule.to_dict() for rule in closing)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from uplift.cli.console import say, steps
+from uplift.cli.console import complain, say, steps
 from uplift.cli.options import Overwrite, refuse_existing
 from uplift.errors import UpliftError
 
@@ -262,15 +262,33 @@ def policy(
 ) -> None:
     """Write the plan's prices and rules as a small file that decides a scored customer in microseconds.
 
+    Every limit of the plan that binds (budget, stock, caps, shares, minimum reach and return, per arm and segment)
+    becomes a price.
+
     Example: [bold]uplift policy reports/spring --out policy.json[/bold]
     """
     from uplift.export import policy_of_run
-    from uplift.run_folder import RunFolder
+    from uplift.run_folder import RUN, RunFolder
 
     refuse_existing(out, overwrite=overwrite)
-    made = policy_of_run(RunFolder.open(run))
+    folder = RunFolder.open(run)
+    made = policy_of_run(folder)
     made.save(out)
-    say(f"policy of {len(made.arms) - 1} arms at a price of {made.price:.4g} per unit of money: {out}")
+    others = [price for price in made.prices if not price.of_all_money]
+    more = f" and {len(others)} prices of other limits" if len(others) > 1 else ""
+    more = " and 1 price of another limit" if len(others) == 1 else more
+    say(f"policy of {len(made.arms) - 1} arms at a price of {made.price:.4g} per unit of money{more}: {out}")
+    if made.segments:
+        say(f"a decision needs the customer's {', '.join(made.segments)} (segments=...)")
+    if made.conditions:
+        rules = [rule.get("when", "do not disturb") for rule in made.conditions]
+        say(f"and who may get which arm (eligible=...), by the rules of the plan: {'; '.join(rules)}")
+    if folder.read_json(RUN)["config"]["decide"].get("recalibrate"):
+        complain(
+            "the run pulled the effects in before it decided (recalibrate = true): the prices are for effects that were "
+            "corrected alike, not for the scores of the model as it is.",
+            "warning",
+        )
 
 
 def _decisions(source: Path, *, control: str | None, effects: Path | None, **options: Any) -> Any:

@@ -69,6 +69,8 @@ class Decisions:
         Predictions in the order of the table's rows.
     plan_value : tuple of ndarray, optional
         Value and cost [unit, arm] and mask the plan was made from, in place of `effects`.
+    segments : mapping of column to ndarray or pyarrow array [unit], optional
+        Labels that the policy's prices read, in the order of the table's rows.
     valid_from, valid_until : datetime, optional
         UTC without a zone.
     known_share : float, optional
@@ -97,6 +99,7 @@ class Decisions:
     policy: Policy | None = None
     effects: Effects | None = None
     plan_value: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None
+    segments: Mapping[str, Any] | None = None
     valid_from: dt.datetime | None = None
     valid_until: dt.datetime | None = None
     known_share: float | None = None
@@ -236,15 +239,20 @@ class Decisions:
 
     def _would_be(self, rows: np.ndarray) -> np.ndarray | None:
         """Arm codes that held-out units would have got at the plan's prices."""
-        if self.policy is None or self.policy.segments:
+        if self.policy is None:
             return None
+        known = self.segments or {}
+        if any(name not in known for name in self.policy.segments):
+            return None
+        labels = {name: known[name].take(rows) for name in self.policy.segments}
         rule = replace(self.policy, holdout_share=0.0)
         if self.plan_value is not None:
             value, cost, open_arm = self.plan_value
             mask = None if open_arm is None else open_arm[rows]
-            return replace(rule, eligibility_given=False).decide(value[rows], cost[rows], eligible=mask)
+            rule = replace(rule, eligibility_given=False, conditions=())
+            return rule.decide(value[rows], cost[rows], eligible=mask, segments=labels)
         if self.effects is not None and not rule.eligibility_given and rule.stage is not None:
-            return rule.decide_effects(self.effects.take(rows))
+            return rule.decide_effects(self.effects.take(rows), columns=labels)
         return None
 
     @cached_property

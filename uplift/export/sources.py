@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from uplift.effects import Effects
 from uplift.errors import AllocationError, OutputError, UpliftError
 from uplift.export.decisions import Decisions, check_table, find_control, short_hash
 from uplift.io.tables import CSV_SUFFIXES, read_table
-from uplift.policy import Policy, Price, budget_price
+from uplift.policy import Policy, Price, plan_prices, unit_segments
 from uplift.run_folder import RunFolder, arms_from_json
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ def from_allocation(
         )
     try:
         policy = plan.policy()
-    except (
-        AllocationError
-    ):  # more limits than a policy knows: what held-out units would have got stays unknown
+        if plan.holdout.any():
+            options.setdefault("segments", unit_segments(plan, policy.segments))
+    except AllocationError:  # segments without a name: what held-out units would have got stays unknown
         policy, kept = None, None
         options.setdefault("known_share", plan.recipe.holdout_share)
     table, reasons = plan.to_table(), getattr(plan, "reasons", None)
@@ -117,11 +118,20 @@ def from_run(folder: str | os.PathLike[str], **options: Any) -> Decisions:
     try:
         policy = policy_of_run(run)
     except AllocationError:
-        # More limits than the policy knows: it says arms, labels and the share held out, and decides nothing.
-        policy = replace(_policy(run, Price(kind="budget", price=0.0)), eligibility_given=True)
+        # Limits of an earlier version: it says arms, labels and the share held out, and decides nothing.
+        policy = replace(_policy(run, ()), eligibility_given=True, conditions=())
     effects = Effects.read_parquet(run.path / names.EFFECTS)
     table = read_table(run.path / names.ALLOCATION_PARQUET)
     options.setdefault("run_id", run_id_of(described))
+    columns = run.path / names.CONSTRAINT_COLUMNS
+    read = read_table(columns) if columns.exists() else None
+    if policy.segments and read is not None:
+        options.setdefault("segments", {name: read[name] for name in policy.segments})
+    if policy.conditions:
+        # The plan's own numbers, and whom its rules left out; without the columns that say so, that stays unknown.
+        with suppress(AllocationError):
+            opened = policy.eligible(len(effects), columns=read, effects=effects)
+            options.setdefault("plan_value", (*policy.amounts(effects), opened))
     return Decisions(
         table=table,
         arms=policy.arms,
@@ -278,20 +288,17 @@ def policy_of_run(run: RunFolder) -> Policy:
     Raises
     ------
     UpliftError
-        The run made no allocation, or its plan has limits beside the budget.
+        The run made no allocation, or its plan is of an earlier version that does not say what its limits count.
     """
     if run.read_json(names.RUN)["config"]["decide"] is None:
-        return _policy(run, Price(kind="budget", price=0.0))
-    summary, decide = run.read_json(names.ALLOCATION_JSON), run.read_json(names.RUN)["config"]["decide"]
-    for key in ("constraint", "constraints", "caution", "exactly_one"):
-        if decide.get(key):
-            raise AllocationError(
-                f"[decide] {key} of the run goes beyond what a policy file holds: a budget, costs and a holdout."
-            )
-    return _policy(run, budget_price(summary["dual_prices"]))
+        return _policy(run, ())  # says so
+    return _policy(run, plan_prices(run.read_json(names.ALLOCATION_JSON)["constraints"]))
 
 
-def _policy(run: RunFolder, price: Price) -> Policy:
+def _policy(run: RunFolder, prices: tuple[Price, ...]) -> Policy:
+    from uplift.allocation.constraints import Constraint, as_rules
+    from uplift.allocation.recipe import conditions_of
+
     described = run.read_json(names.RUN)
     decide = described["config"]["decide"]
     if decide is None:
@@ -300,14 +307,23 @@ def _policy(run: RunFolder, price: Price) -> Policy:
         )
     summary = run.read_json(names.ALLOCATION_JSON)
     arms = arms_from_json(described["campaign"]["arms"])
+    rules = as_rules(decide.get("constraint"))
+    exactly_one = bool(decide.get("exactly_one"))
+    limited = exactly_one or any(isinstance(rule, Constraint) for rule in rules)
     return Policy(
         arms=tuple(arm.name for arm in arms),
-        prices=(price,),
+        prices=prices,
         stage=described["decide_stage"],
         margin=1.0 if decide["margin"] is None else float(decide["margin"]),
         costs={arm.name: arm.cost for arm in arms[1:] if arm.cost is not None},
         holdout_share=float(decide["holdout"]),
         salt=f"{described['campaign']['name']}:{described['seed']}",
+        min_roi=float(decide.get("min_roi") or 0.0),
+        step_floor=limited or decide.get("method") in ("dual", "exact"),
+        exactly_one=exactly_one,
+        caution=float(decide.get("caution") or 0.0),
+        eligibility_given=any(not isinstance(rule, Constraint) for rule in rules),
+        conditions=conditions_of(rules),
         campaign=described["campaign"]["name"],
         model=described["chosen_model"],
         model_fingerprint=described["model_fingerprint"],

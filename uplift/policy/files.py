@@ -15,7 +15,8 @@ from uplift.policy.prices import Price
 if TYPE_CHECKING:
     from uplift.policy.policy import Policy
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1: prices of a budget, no rules (still read). 2: prices of every limit, and what else the plan was made with."""
 _KIND = "uplift-policy"
 _HINT = "make one with 'uplift policy RUN --out policy.json'"
 
@@ -41,8 +42,12 @@ def to_dict(policy: Policy) -> dict[str, Any]:
         "costs": costs,
         "prices": [price.to_dict() for price in policy.prices],
         "min_roi": policy.min_roi,
+        "step_floor": policy.step_floor,
         "allow_harm": policy.allow_harm,
+        "exactly_one": policy.exactly_one,
+        "caution": policy.caution,
         "eligibility_given": policy.eligibility_given,
+        "conditions": [dict(rule) for rule in policy.conditions],
         "holdout": {"share": policy.holdout_share, "salt": policy.salt},
         "plan": {
             "budget": policy.budget,
@@ -62,11 +67,14 @@ def arguments(content: Mapping[str, Any], source: str) -> dict[str, Any]:
     """
     if content.get("kind") != _KIND:
         raise AllocationError(f"{source} is no policy file: {_HINT}.")
-    if content.get("schema_version") != SCHEMA_VERSION:
+    version = content.get("schema_version")
+    if version not in (1, SCHEMA_VERSION):
         raise AllocationError(
-            f"{source} has schema version {content.get('schema_version')!r}, this uplift reads {SCHEMA_VERSION}: "
+            f"{source} has schema version {version!r}, this uplift reads 1 to {SCHEMA_VERSION}: "
             "make the policy again."
         )
+    if version == 1:
+        content = {"step_floor": False, "exactly_one": False, "caution": 0.0, "conditions": [], **content}
     try:
         plan, holdout, model, costs = (content[key] for key in ("plan", "holdout", "model", "costs"))
         return {
@@ -78,8 +86,12 @@ def arguments(content: Mapping[str, Any], source: str) -> dict[str, Any]:
             "holdout_share": holdout["share"],
             "salt": holdout["salt"],
             "min_roi": content["min_roi"],
+            "step_floor": content["step_floor"],
             "allow_harm": content["allow_harm"],
+            "exactly_one": content["exactly_one"],
+            "caution": content["caution"],
             "eligibility_given": content["eligibility_given"],
+            "conditions": tuple(content["conditions"]),
             "campaign": content["campaign"],
             "model": model["name"],
             "model_fingerprint": model["fingerprint"],

@@ -1,9 +1,11 @@
 """`Policy`: a solved plan reduced to its prices, so that a unit that comes later is decided by the same rule.
 
-The plan on N units is "everyone at the best arm at the dual prices", but for the units at the margin: steps whose
-return equals the price are taken in hash order while they fit, and the last money is filled with steps just below
-it (or a step above is given up for a better fit). A policy has no list to sort, so it takes none of the ties: on
-the plan's own units it differs from the plan in those units only, and never spends more than the plan's bracket.
+The plan on N units is "everyone at the best arm at the dual prices", but for the units at the margin: those that a
+limit cuts (at most about one per limit that binds), those that were moved so that whole decisions fit, and groups of
+equal units that tie at the prices, of which the plan takes as many as fit, in hash order. A policy has no list to
+sort, so it takes none of the ties that use up a limit and all of those that a floor asks for. What its other
+decisions are worth is known: over the plan's own units they beat the plan's at the prices by exactly the regret that
+is part of the plan's gap (``certificate.gap_regret``, where no search moved the bound).
 """
 
 from __future__ import annotations
@@ -18,11 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uplift.arms import SEND, VALUE_STAGE, CostRule
+from uplift.arms import CostRule
 from uplift.errors import AllocationError
 from uplift.hashing import Coin, unit_uniform
+from uplift.policy.amounts import amounts, amounts_one
+from uplift.policy.charges import Charges, Tariff
+from uplift.policy.choice import best_arms
+from uplift.policy.eligibility import open_arms, steps_above_one
 from uplift.policy.files import arguments, read, to_dict
-from uplift.policy.prices import Charges, Price, charges
+from uplift.policy.prices import Price
 
 if TYPE_CHECKING:
     from uplift.effects import Effects
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 16
 _TOUCH = 1 - 1e-9
 """A return equal to `min_roi` counts as reached, as in the solver."""
+_NEEDS_ELIGIBLE = "The plan had rules on who may get which arm: pass eligible (policy.eligible(...) makes it where the rules are known)."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,10 +59,20 @@ class Policy:
         ``CAMPAIGN:SEED``, the same as the plan's: a unit that was held out then is held out now.
     min_roi : float
         Floor for the return of every step.
+    step_floor : bool
+        How the floor acts: it closes the arms to which a step returns less (as in plans with several limits); off, it
+        is the least price of money (as in plans with one budget, where the two are the same but for arms of negative
+        cost).
     allow_harm : bool
         Arms with negative value and negative cost may be used.
+    exactly_one : bool
+        Every unit with an open arm gets one.
+    caution : float
+        Standard errors that are taken off every uplift.
     eligibility_given : bool
-        The plan was made with an eligibility mask, so every call needs `eligible`.
+        The plan closed arms to some units, so every call needs `eligible`.
+    conditions : tuple of mapping
+        The rules that closed them, in their plain form, where they say all: :meth:`eligible` makes the mask.
     campaign, model, model_fingerprint : str
         Which model's scores the prices are for.
     labels : dict
@@ -87,8 +104,12 @@ class Policy:
     holdout_share: float | None = 0.0
     salt: str = ""
     min_roi: float = 0.0
+    step_floor: bool = False
     allow_harm: bool = False
+    exactly_one: bool = False
+    caution: float = 0.0
     eligibility_given: bool = False
+    conditions: tuple[Mapping[str, Any], ...] = ()
     campaign: str = ""
     model: str = ""
     model_fingerprint: str = ""
@@ -114,18 +135,45 @@ class Policy:
     @cached_property
     def price(self) -> float:
         """Price of money for everybody: what one more unit of the budget brings."""
-        return sum(p.price for p in self.prices if p.kind == "budget" and p.segment is None and p.arm is None)
+        return sum(p.price for p in self.prices if p.of_all_money)
 
     @cached_property
     def segments(self) -> tuple[str, ...]:
         """Columns that a unit's prices depend on."""
-        return tuple(dict.fromkeys(p.segment for p in self.prices if p.segment is not None))
+        return self._tariff.segments
 
     def with_price(self, price: float) -> Policy:
-        """The same policy at another price of money for everybody."""
-        general = [p for p in self.prices if p.kind == "budget" and p.segment is None and p.arm is None]
-        others = tuple(p for p in self.prices if p not in general)
+        """The same policy at another price of money for everybody; the other prices stay."""
+        others = tuple(p for p in self.prices if not p.of_all_money)
         return replace(self, prices=(Price(kind="budget", price=price), *others))
+
+    def eligible(self, n: int, *, columns: Any = None, effects: Effects | None = None) -> np.ndarray:
+        """What the plan's rules on who may get which arm say of `n` other units.
+
+        Parameters
+        ----------
+        n : int
+        columns : mapping, pyarrow Table or frame, optional
+            Columns [unit] that the rules read.
+        effects : Effects, optional
+            With intervals; for ``do_not_disturb``.
+
+        Returns
+        -------
+        ndarray of bool [unit, arm]
+
+        Raises
+        ------
+        AllocationError
+            The plan's mask was given by hand, or something that the rules read is missing.
+        """
+        if self.eligibility_given and not self.conditions:
+            raise AllocationError(
+                "The plan's eligibility was given as a mask, not as rules, so it is not known for other units: pass eligible."
+            )
+        return open_arms(
+            self.conditions, self.arms[1:], n, columns=columns, effects=effects, stage=self.stage
+        )
 
     # ---------------------------------------------------------------- many units
 
@@ -149,10 +197,12 @@ class Policy:
         units : array-like [unit], optional
             Ids; needed when a share is held out.
         eligible : array-like of bool [unit] or [unit, arm], optional
+            Needed where the plan closed arms to some units; :meth:`eligible` makes it from the plan's rules.
         holdout : array-like of bool [unit], optional
             Units that stay in control besides those drawn here.
-        segments : mapping of column to labels [unit], optional
-            Needed for prices of segments.
+        segments : mapping of column to labels [unit], pyarrow Table or frame, optional
+            Needed for prices of segments. A label that is missing, or that no limit with a price names, is charged
+            nothing.
         price : float, optional
             Another price of money for everybody than the plan's (what :class:`Pacer` moves).
 
@@ -179,11 +229,15 @@ class Policy:
         closed = self._held_out(units, holdout, n)
         codes = np.zeros(n, np.int16)
         shift = 0.0 if price is None else price - self.price
-        for rows, held in self._groups(segments, n):
-            for start in range(0, len(rows), _BLOCK):
-                part = rows[start : start + _BLOCK]
-                mask = None if open_arm is None else open_arm[part]
-                codes[part] = self._best(values[part], costs[part], mask, held, shift)
+        levels = self._tariff.codes(segments, n)
+        for start in range(0, n, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            mask = None if open_arm is None else open_arm[part]
+            held = self._tariff.block([codes_of[part] for codes_of in levels])
+            codes[part] = best_arms(
+                values[part], costs[part], mask, held, start=self._start, least=self._least, shift=shift,
+                floor=self._step_floor, allow_harm=self.allow_harm,
+            )  # fmt: skip
         bad = ~(np.isfinite(values) & np.isfinite(costs))
         if open_arm is not None:
             bad &= open_arm
@@ -196,32 +250,31 @@ class Policy:
         codes[closed] = 0
         return codes
 
-    def decide_effects(self, effects: Effects, **options: Any) -> np.ndarray:
+    def decide_effects(self, effects: Effects, *, columns: Any = None, **options: Any) -> np.ndarray:
         """:meth:`decide` on predictions: value and cost as :func:`uplift.allocate` makes them, units from the effects.
+
+        Parameters
+        ----------
+        effects : Effects
+        columns : mapping, pyarrow Table or frame, optional
+            Columns [unit] that the plan's limits and rules read: in place of `segments` and `eligible`.
+        **options
+            As for :meth:`decide`.
 
         Raises
         ------
         AllocationError
-            The policy has no stage and costs, or the effects have other arms.
+            The policy has no stage and costs, or the effects have other arms; or as :meth:`decide`.
         """
         value, cost = self.amounts(effects)
-        return self.decide(value, cost, **{"units": effects.units, **options})
+        given = {"units": effects.units, "segments": columns, **options}
+        if given.get("eligible") is None and self.conditions:
+            given["eligible"] = self.eligible(len(effects), columns=columns, effects=effects)
+        return self.decide(value, cost, **given)
 
     def amounts(self, effects: Effects) -> tuple[np.ndarray, np.ndarray]:
         """Value and expected cost of every arm but the control, float64 [unit, arm] each."""
-        from uplift.allocation.from_effects import expected_cost
-
-        stage, margin, costs = self._rules()
-        if tuple(effects.arms) != self.arms:
-            raise AllocationError(
-                f"The effects have arms {effects.arms!r}, the policy {self.arms!r}: use the model it was made with."
-            )
-        n = len(effects)
-        value, cost = np.empty((n, len(self.arms) - 1)), np.empty((n, len(self.arms) - 1))
-        for column, arm in enumerate(self.arms[1:]):
-            value[:, column] = effects.tau(stage, arm).astype(np.float64) * margin
-            cost[:, column] = expected_cost(effects, arm, costs[arm])
-        return value, cost
+        return amounts(self, effects)
 
     # ---------------------------------------------------------------- one unit
 
@@ -237,6 +290,20 @@ class Policy:
         price: float | None = None,
     ) -> int:
         """:meth:`decide` for one unit, on plain floats and without numpy: a few microseconds.
+
+        Parameters
+        ----------
+        value, cost : sequence of float [arm]
+            Without the control.
+        unit : int or str, optional
+            Id; needed when a share is held out.
+        eligible : sequence of bool [arm], optional
+        holdout : bool, optional
+            True: the unit stays in control.
+        segments : mapping of column to label, optional
+            Needed for prices of segments.
+        price : float, optional
+            Another price of money for everybody than the plan's.
 
         Returns
         -------
@@ -258,14 +325,17 @@ class Policy:
                 )
             if self._coin(unit) < share:
                 return 0
-        if eligible is None and self.eligibility_given:
-            raise AllocationError("The plan had rules on who may get which arm: pass eligible.")
-        held = self._everyone if segments is None and not self.segments else self._charges(segments)
+        if eligible is None and self._closes:
+            raise AllocationError(_NEEDS_ELIGIBLE)
+        held = self._everyone or self._tariff.of(segments)
         if len(value) != len(held.weight) or len(cost) != len(held.weight):
             raise AllocationError(f"{len(value)} values and {len(cost)} costs for {len(held.weight)} arms.")
+        least = self._least
+        if self._step_floor:
+            eligible = steps_above_one(value, cost, eligible, self._step_floor, allow_harm=self.allow_harm)
         shift = 0.0 if price is None else price - self.price
-        best, best_v, best_c, chosen = 0.0, 0.0, 0.0, 0
-        code, least = 0, self._least
+        best, best_v, best_c, chosen = self._start, 0.0, 0.0, 0
+        code = 0
         for v, c, weight, money, contact in zip(
             value, cost, held.weight, held.money, held.contact, strict=True
         ):
@@ -284,7 +354,10 @@ class Policy:
         return chosen
 
     def amounts_one(
-        self, mu: Mapping[str, Sequence[float]], tau: Mapping[str, Sequence[float]] | None = None
+        self,
+        mu: Mapping[str, Sequence[float]],
+        tau: Mapping[str, Sequence[float]] | None = None,
+        error: Sequence[float] | None = None,
     ) -> tuple[list[float], list[float]]:
         """Value and cost of one unit from its scores.
 
@@ -294,16 +367,10 @@ class Policy:
             Potential outcomes, control first, as a model's Effects have them.
         tau : mapping of stage to floats [arm], optional
             Uplifts, control (0) first; default ``mu - mu[control]``.
+        error : floats [arm], optional
+            Standard errors of the uplift at the stage, control first; needed with `caution`.
         """
-        stage, margin, costs = self._rules()
-        uplift = tau[stage] if tau is not None else [m - mu[stage][0] for m in mu[stage]]
-        value = [float(t) * margin for t in uplift[1:]]
-        cost = []
-        for code, arm in enumerate(self.arms[1:], start=1):
-            rule = costs[arm]
-            per_event = float((rule.share if rule.on == VALUE_STAGE else rule.amount) or 0.0)
-            cost.append(per_event if rule.on == SEND else float(mu[rule.on][code]) * per_event)
-        return value, cost
+        return amounts_one(self, mu, tau, error)
 
     # ---------------------------------------------------------------- files
 
@@ -353,52 +420,37 @@ class Policy:
         return Coin(f"holdout:{self.salt}")
 
     @cached_property
-    def _everyone(self) -> Charges:
-        return charges(self.prices, self.arms[1:], {})
+    def _tariff(self) -> Tariff:
+        return Tariff(self.prices, self.arms[1:])
+
+    @cached_property
+    def _everyone(self) -> Charges | None:
+        """The charges of every unit; None where they depend on segments."""
+        return None if self._tariff.segments else self._tariff.base
 
     @cached_property
     def _least(self) -> float:
-        return self.min_roi * _TOUCH
-
-    def _charges(self, levels: Mapping[str, Any] | None) -> Charges:
-        missing = [name for name in self.segments if name not in (levels or {})]
-        if missing:
-            raise AllocationError(
-                f"The policy has prices for levels of {missing[0]!r}: pass segments={{{missing[0]!r}: ...}}."
-            )
-        key = tuple((levels or {})[name] for name in self.segments)
-        if key not in self._known:
-            levels = dict(zip(self.segments, key, strict=True))
-            self._known[key] = charges(self.prices, self.arms[1:], levels)
-        return self._known[key]
+        """The least price of money."""
+        return -math.inf if self.step_floor else self.min_roi * _TOUCH
 
     @cached_property
-    def _known(self) -> dict[tuple[Any, ...], Charges]:
-        return {}
+    def _step_floor(self) -> float:
+        """The least return of a step; 0 where the floor is a price of money."""
+        return self.min_roi * _TOUCH if self.step_floor else 0.0
 
-    def _groups(self, segments: Mapping[str, Any] | None, n: int) -> list[tuple[np.ndarray, Charges]]:
-        """Rows that share their prices."""
-        if not self.segments:
-            return [(np.arange(n), self._everyone)]
-        missing = [name for name in self.segments if name not in (segments or {})]
-        if missing:
-            self._charges(segments)
-        columns = [np.asarray((segments or {})[name], object) for name in self.segments]
-        wrong = [name for name, column in zip(self.segments, columns, strict=True) if column.shape != (n,)]
-        if wrong:
-            raise AllocationError(f"The segment {wrong[0]!r} needs one label per unit ({n}).")
-        rows: dict[tuple[Any, ...], list[int]] = {}
-        for row, key in enumerate(zip(*columns, strict=True)):
-            rows.setdefault(key, []).append(row)
-        return [
-            (np.asarray(part), self._charges(dict(zip(self.segments, key, strict=True))))
-            for key, part in rows.items()
-        ]
+    @cached_property
+    def _start(self) -> float:
+        """Reduced value of the control."""
+        return -math.inf if self.exactly_one else 0.0
+
+    @cached_property
+    def _closes(self) -> bool:
+        return self.eligibility_given or bool(self.conditions)
 
     def _open(self, eligible: Any, shape: tuple[int, ...]) -> np.ndarray | None:
         if eligible is None:
-            if self.eligibility_given:
-                raise AllocationError("The plan had rules on who may get which arm: pass eligible.")
+            if self._closes:
+                raise AllocationError(_NEEDS_ELIGIBLE)
             return None
         mask = np.asarray(eligible)
         if mask.dtype != np.bool_ or mask.shape not in (shape, shape[:1]):
@@ -423,34 +475,3 @@ class Policy:
                 raise AllocationError(f"{len(units)} unit ids for {n} rows: give one id per row.")
             closed |= unit_uniform(units, f"holdout:{self.salt}") < self.holdout_share
         return closed
-
-    def _best(
-        self, value: np.ndarray, cost: np.ndarray, open_arm: np.ndarray | None, held: Charges, shift: float
-    ) -> np.ndarray:
-        """Arm code of the largest reduced value; ties: the cheaper, then the more valuable, as in the solver."""
-        n = len(value)
-        best, best_v, best_c = np.zeros(n), np.zeros(n), np.zeros(n)
-        codes = np.zeros(n, np.int16)
-        for j, (weight, money, contact) in enumerate(zip(held.weight, held.money, held.contact, strict=True)):
-            v, c = value[:, j], cost[:, j]
-            with np.errstate(invalid="ignore"):
-                reduced = weight * v - max(money + shift, self._least) * c - contact
-                take = (reduced > best) | (
-                    (reduced == best) & ((c < best_c) | ((c == best_c) & (v > best_v)))
-                )
-                if not self.allow_harm:
-                    take &= ~((v < 0.0) & (c < 0.0))
-            if open_arm is not None:
-                take &= open_arm[:, j]
-            best = np.where(take, reduced, best)
-            best_v = np.where(take, v, best_v)
-            best_c = np.where(take, c, best_c)
-            codes[take] = j + 1
-        return codes
-
-    def _rules(self) -> tuple[str, float, Mapping[str, CostRule]]:
-        if self.stage is None or self.margin is None or self.costs is None:
-            raise AllocationError(
-                "This policy was made from plain arrays and has no stage, margin and costs: pass value and cost."
-            )
-        return self.stage, self.margin, self.costs

@@ -1,25 +1,14 @@
-"""Dual prices as charges on a unit's arms.
-
-A plan with limits ``sum_ij a_ijm x_ij <= b_m`` and prices ``lambda_m >= 0`` gives a unit the arm with the largest
-reduced value ``v_j - sum_m lambda_m a_jm``. Every kind of limit charges value, cost or contact, so that
-
-    reduced_j = weight v_j - money c_j - contact_j
-
-with ``weight = 1 + sum(min_roi prices)``, ``money = sum(budget prices) + sum(min_roi price * ratio)`` and
-``contact_j = sum(stock, cap, max_share prices) - sum(min_reach prices)`` over the limits that count the unit's
-segment and arm j.
-"""
+"""Dual prices of a plan's limits, as the policy file holds them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from uplift.errors import AllocationError, did_you_mean
-
-KINDS = ("budget", "stock", "cap", "max_share", "min_reach", "min_roi")
+from uplift.policy.charges import KINDS, level_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +26,7 @@ class Price:
     segment : str, optional
         Name of the column whose `level` is counted; default everybody.
     level : optional
-        Level of the segment.
+        Level of the segment. Kept, and compared with a unit's label, as text: 3 is ``"3"``, True is ``"true"``.
     ratio : float, optional
         For ``min_roi``: the return that is asked for.
 
@@ -77,64 +66,55 @@ class Price:
             raise AllocationError(
                 f"A {self.kind} price has ratio {self.ratio!r}: min_roi prices need one, others take none."
             )
+        object.__setattr__(self, "level", level_text(self.level))
+
+    @property
+    def of_all_money(self) -> bool:
+        """Whether it is the price of money for everybody."""
+        return self.kind == "budget" and self.segment is None and self.arm is None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain form; keys without a value are left out."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
-def budget_price(dual_prices: Mapping[str, float]) -> Price:
-    """The price of a plan whose only binding limit is the budget.
+def plan_prices(limits: Sequence[Mapping[str, Any]]) -> tuple[Price, ...]:
+    """Prices of a plan's limits: that of the budget first (0 where it does not bind), then every other one above 0.
 
     Parameters
     ----------
-    dual_prices : mapping of str to float
-        ``dual_prices`` of the plan's certificate.
+    limits : sequence of mapping
+        ``certificate.constraints`` of the plan, or ``"constraints"`` of an ``allocation.json``: per limit the keys
+        ``kind``, ``price``, ``arm``, ``segment``, ``level`` and, of a minimum return, ``limit``. A limit without
+        ``kind`` is the budget.
 
     Raises
     ------
     AllocationError
-        Another limit has a price: deciding by the budget's alone would break that limit.
+        A limit that binds does not say what it counts (a plan of an earlier version).
 
     Examples
     --------
-    >>> budget_price({"budget": 1.5, "stock ten": 0.0}).price
-    1.5
+    >>> rows = [{"name": "budget", "price": 1.5},
+    ...     {"name": "stock ten", "kind": "stock", "price": 0.8, "arm": "ten", "segment": None, "level": None},
+    ...     {"name": "cap", "kind": "cap", "price": 0.0, "arm": None, "segment": None, "level": None}]
+    >>> [price.to_dict() for price in plan_prices(rows)]
+    [{'kind': 'budget', 'price': 1.5}, {'kind': 'stock', 'price': 0.8, 'arm': 'ten'}]
     """
-    others = [name for name, price in dual_prices.items() if name != "budget" and price > 0]
-    if others:
-        raise AllocationError(
-            f"The plan has a price for {others[0]!r} ({len(others)} limits beside the budget bind): give a Policy all its "
-            "prices by hand (prices=...), or plan with the budget alone."
-        )
-    return Price(kind="budget", price=dual_prices["budget"])
-
-
-@dataclass(frozen=True)
-class Charges:
-    """Sum of the prices that hold for one unit, per arm (without the control), before the floor of `min_roi`."""
-
-    weight: tuple[float, ...]
-    money: tuple[float, ...]
-    contact: tuple[float, ...]
-
-
-def charges(prices: tuple[Price, ...], arms: tuple[str, ...], levels: dict[str, Any]) -> Charges:
-    """Charges on each of `arms` for a unit of these segment `levels`."""
-    weight, money, contact = [1.0] * len(arms), [0.0] * len(arms), [0.0] * len(arms)
-    for price in prices:
-        if price.segment is not None and levels.get(price.segment) != price.level:
-            continue
-        for j, arm in enumerate(arms):
-            if price.arm is not None and price.arm != arm:
-                continue
-            if price.kind == "budget":
-                money[j] += price.price
-            elif price.kind == "min_roi":
-                weight[j] += price.price
-                money[j] += price.price * (price.ratio or 0.0)
-            elif price.kind == "min_reach":
-                contact[j] -= price.price
-            else:
-                contact[j] += price.price
-    return Charges(tuple(weight), tuple(money), tuple(contact))
+    money, others = 0.0, []
+    for row in limits:
+        kind, price = row.get("kind", "budget"), float(row["price"])
+        if "kind" in row and not {"arm", "segment", "level"} <= set(row):
+            if price > 0 and row["name"] != "budget":
+                raise AllocationError(
+                    f"The limit {row['name']!r} has a price but does not say whom it counts, as plans of earlier "
+                    "versions: make the plan again."
+                )
+            row = {"arm": None, "segment": None, "level": None} | dict(row)
+        about = {key: row.get(key) for key in ("arm", "segment", "level")}
+        if kind == "budget" and about["arm"] is None and about["segment"] is None:
+            money += price
+        elif price > 0:
+            ratio = float(row["limit"]) if kind == "min_roi" else None
+            others.append(Price(kind=kind, price=price, ratio=ratio, **about))
+    return (Price(kind="budget", price=money), *others)
