@@ -86,6 +86,8 @@ def _descend(
     ceiling: float = np.inf,
 ) -> tuple[np.ndarray, int]:
     """Newton steps at one temperature on the first `units` units; `ceiling` in values of one typical use."""
+    if not units:  # nobody has a choice, so no limit has a price
+        return np.zeros_like(prices), 0
     unit = problem.typical / (problem.weights / problem.scales)  # prices in values of one typical use
     limit = problem.limits * (units / len(problem)) * unit
     scaled = prices / unit
