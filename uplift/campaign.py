@@ -162,12 +162,12 @@ class Campaign(CampaignShape):
     # ---------------------------------------------------------------- what it is
 
     def __len__(self) -> int:
-        return self.table.num_rows
+        return int(self.table.num_rows)
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
-        return self.table.num_rows
+        return int(self.table.num_rows)
 
     @property
     def has_outcomes(self) -> bool:

@@ -183,7 +183,8 @@ class CampaignStream(CampaignShape):
     @property
     def rates(self) -> np.ndarray:
         """Mean outcome per arm and stage, float64 [arm, stage], not weighted."""
-        return self.stage_sums / self.arm_counts[:, None]
+        result: np.ndarray = self.stage_sums / self.arm_counts[:, None]
+        return result
 
     @property
     def n_blocks(self) -> int:

@@ -193,7 +193,7 @@ class Effects:
         )
 
     def __len__(self) -> int:
-        return self.mu_all.shape[0]
+        return int(self.mu_all.shape[0])
 
     @property
     def control(self) -> str:
@@ -261,7 +261,8 @@ class Effects:
         if index == 0:
             return top
         below = self.mu_all[:, self._arm(arm), index - 1]
-        return np.divide(top, below, out=np.zeros_like(top), where=below > 0)
+        result: np.ndarray = np.divide(top, below, out=np.zeros_like(top), where=below > 0)
+        return result
 
     def take(self, indices: np.ndarray) -> Effects:
         """Effects of the units at `indices` (integers or a boolean mask)."""
@@ -314,7 +315,8 @@ class Effects:
 
     def to_frame(self) -> pd.DataFrame:
         """pandas frame with the columns of :meth:`to_table`."""
-        return self.to_table().to_pandas()
+        result: pd.DataFrame = self.to_table().to_pandas()
+        return result
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
         """Write :meth:`to_table` atomically and return the path."""

@@ -484,7 +484,8 @@ def _public_config(config: CampaignFile) -> dict[str, Any]:
 
 def _plain(params: dict[str, Any]) -> dict[str, Any]:
     """Constructor parameters as plain JSON types."""
-    return json.loads(json.dumps(params, default=str))
+    result: dict[str, Any] = json.loads(json.dumps(params, default=str))
+    return result
 
 
 def peak_memory_mb() -> float:

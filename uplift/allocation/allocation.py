@@ -178,7 +178,8 @@ class Allocation:
 
     def to_frame(self) -> pd.DataFrame:
         """:meth:`to_table` as a pandas frame."""
-        return self.to_table().to_pandas()
+        result: pd.DataFrame = self.to_table().to_pandas()
+        return result
 
     def summary(self) -> dict[str, Any]:
         """The content of ``allocation.json``; None as budget stands for no limit."""

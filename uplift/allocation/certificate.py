@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from uplift.allocation.limits import Limit
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Certificate:
     """Bound and sums of one allocation.
 
@@ -101,6 +101,19 @@ class Certificate:
             "price": self.dual_prices["budget"],
         }
         return [budget, *rows]
+
+    def __repr__(self) -> str:
+        budget = f" of {self.budget:,.2f}" if math.isfinite(self.budget) else ""
+        limits = f", {len(self.limits)} limits" if self.limits else ""
+        return (
+            f"Certificate(value {self.expected_value:,.2f} for {self.expected_cost:,.2f}{budget}{limits}; "
+            f"no plan brings more than {self.upper_bound:,.2f}: gap {self.gap:.2g}, {self.status})"
+        )
+
+    def _repr_html_(self) -> str:
+        from uplift.reporting.notebook import certificate_html
+
+        return certificate_html(self)
 
 
 def float_above(number: Fraction) -> float:

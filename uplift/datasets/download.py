@@ -250,7 +250,7 @@ def _fetch_once(url: str, part: Path, file: FileCard, progress: Progress | None)
 def _read(response: Any) -> bytes:
     # TLS and socket failures are bare OSErrors here; keep them apart from a full disk.
     try:
-        return response.read(CHUNK)
+        return bytes(response.read(CHUNK))
     except (OSError, http.client.HTTPException) as error:
         raise ConnectionError(str(error) or type(error).__name__) from error
 

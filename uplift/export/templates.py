@@ -44,7 +44,7 @@ from uplift.hashing import as_text
 _CONTACT = "contact."
 _UNIT = "unit"
 _SIMPLE = (
-    _UNIT, "decision_id", "revision", "campaign", "arm", "arm_label", "role", "reason", "holdout", "propensity",
+    _UNIT, "decision_id", "revision", "campaign", "arm", "arm_label", "role", "reason", "holdout", "planned_arm", "propensity",
     "expected_value", "expected_cost", "valid_from", "valid_until", "model", "model_hash", "run_id",
 )  # fmt: skip
 

@@ -257,7 +257,8 @@ def _causalml_lift(
     y: Array, score: npt.NDArray[Any], treated: npt.NDArray[np.bool_], *, scale: str | None
 ) -> Array:
     """Cumulative mean uplift (times the treated rows), from 0 rows on; gaps before both arms are seen are bridged."""
-    return running_lift(_pandas_order(score), treated.view(np.uint8), y, scale == "treated")
+    result: Array = running_lift(_pandas_order(score), treated.view(np.uint8), y, scale == "treated")
+    return result
 
 
 def _pandas_order(score: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -278,7 +279,8 @@ def _normalised(curve: Array, normalize: bool) -> Array:
         raise EvaluationError(
             "the average effect is 0, so CausalML's normalised score is not defined; use normalize=False."
         )
-    return curve / abs(curve[-1])
+    result: Array = curve / abs(curve[-1])
+    return result
 
 
 # ---------------------------------------------------------------- YDF and grf

@@ -257,7 +257,16 @@ class Evaluation:
         return VALUE_STAGE if stage == self.campaign["value"] and stage not in self.stages else stage
 
     def __repr__(self) -> str:
-        return f"Evaluation({len(self.models)} models on {self.campaign['rows']:,} rows, stages {' -> '.join(self.stages)})"
+        stage, arm = self._stage(None), self.arms[1]
+        shown = []
+        for model in self.models[:3]:
+            score = self.score(model, stage, arm)
+            shown.append(f"{model} {score['value']:.3g} [{score['low']:.3g}, {score['high']:.3g}]")
+        more = f", {len(self.models) - 3} more" if len(self.models) > 3 else ""
+        return (
+            f"Evaluation({self.campaign['rows']:,} rows, stages {' -> '.join(self.stages)}; "
+            f"{HEADLINE} of {arm} at {stage}: {', '.join(shown)}{more})"
+        )
 
 
 def evaluate(
@@ -423,7 +432,8 @@ def _expected(
     control, treated = (
         baseline.mu(stage, name)[comparison.rows].astype(np.float64) for name in (baseline.arms[0], arm)
     )
-    return (1.0 - p) * treated + p * control
+    result: np.ndarray = (1.0 - p) * treated + p * control
+    return result
 
 
 def _check_fit(campaign: Campaign, name: str, effects: Effects) -> None:

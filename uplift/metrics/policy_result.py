@@ -41,7 +41,7 @@ class Versus:
     net: Estimate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PolicyValue:
     """Off-policy estimate of a plan.
 
@@ -152,3 +152,27 @@ class PolicyValue:
             }
             for what, one in rows
         )
+
+    def __repr__(self) -> str:
+        net = self.against["control"].net
+        careful = (
+            f"; {len(self.warnings)} warnings"
+            if len(self.warnings) > 1
+            else "; 1 warning"
+            if self.warnings
+            else ""
+        )
+        return (
+            f"PolicyValue({self.rows:,} customers: value {_short(self.value)} [{_short(self.low)}, {_short(self.high)}] over control, "
+            f"cost {_short(self.cost)}, net {_short(net.value * self.rows)} [{_short(net.low * self.rows)}, {_short(net.high * self.rows)}], "
+            f"{self.estimator} on {self.matched_rows:,} matched rows{careful})"
+        )
+
+    def _repr_html_(self) -> str:
+        from uplift.reporting.notebook import policy_value_html
+
+        return policy_value_html(self)
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"

@@ -158,7 +158,8 @@ class ScoreTable:
     @property
     def pure(self) -> np.ndarray:
         """True for groups that hold one score only, bool [group]."""
-        return self.first == self.last
+        result: np.ndarray = self.first == self.last
+        return result
 
     @property
     def binned(self) -> bool:
@@ -221,4 +222,5 @@ class ScoreTable:
     @property
     def predicted(self) -> np.ndarray:
         """Mean score of each group, float64 [group]."""
-        return self.sums[WX].sum(axis=0) / self.sums[W].sum(axis=0)
+        result: np.ndarray = self.sums[WX].sum(axis=0) / self.sums[W].sum(axis=0)
+        return result

@@ -49,7 +49,8 @@ class Recalibration:
         Below 0, predictions say nothing about who responds; above 1 they would be spread further on the word of a
         noisy estimate, which is the error that this is meant to mend.
         """
-        return np.clip(self.slope, 0.0, 1.0)
+        result: np.ndarray = np.clip(self.slope, 0.0, 1.0)
+        return result
 
     def apply(self, effects: Effects) -> Effects:
         """Corrected effects of any rows of the same model.
@@ -73,7 +74,8 @@ class Recalibration:
         def pulled(array: np.ndarray) -> np.ndarray:
             moved = self.centre + self.factor * (array.astype(np.float64) - self.centre)
             moved[:, 0] = 0.0
-            return moved.astype(np.float32)
+            result: np.ndarray = moved.astype(np.float32)
+            return result
 
         tau = pulled(effects.tau_all)
         mu = effects.mu_all[:, :1] + tau

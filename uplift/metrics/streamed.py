@@ -205,7 +205,8 @@ class _Gathered:
 def _unit_words(units: pa.Array) -> np.ndarray:
     """64 bits that tell units apart: whole numbers themselves, a hash of anything else."""
     if pa.types.is_integer(units.type):
-        return units.to_numpy(zero_copy_only=False).astype(np.int64).view(np.uint64)
+        result: np.ndarray = units.to_numpy(zero_copy_only=False).astype(np.int64).view(np.uint64)
+        return result
     return unit_hash(units)
 
 

@@ -61,7 +61,8 @@ def model_class(name: str) -> type[UpliftModel]:
     card = model_card(name)
     module, _, attribute = card.where.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        result: type[UpliftModel] = getattr(importlib.import_module(module), attribute)
+        return result
     except (ImportError, OSError) as error:  # a broken shared library raises OSError
         library = (getattr(error, "name", None) or card.library).partition(".")[0]
         raise MissingDependencyError(

@@ -343,4 +343,4 @@ def _same_campaign(
 def plotly_script() -> str:
     from plotly.offline import get_plotlyjs
 
-    return get_plotlyjs()
+    return str(get_plotlyjs())

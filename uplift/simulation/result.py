@@ -66,7 +66,8 @@ class Simulation:
     @property
     def frame(self) -> pd.DataFrame:
         """`table` as a pandas frame."""
-        return self.table.to_pandas()
+        result: pd.DataFrame = self.table.to_pandas()
+        return result
 
     @cached_property
     def truth(self) -> pa.Table:

@@ -102,7 +102,7 @@ class TuningResult:
     @property
     def model(self) -> str:
         """Name of the model."""
-        return self.description["model"]
+        return str(self.description["model"])
 
     @property
     def title(self) -> str:
