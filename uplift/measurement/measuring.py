@@ -104,7 +104,7 @@ def measure(
     >>> bought = unit // 5 % 10 < np.where(plan.holdout, 1, 3)  # 30 % of those sent to, 10 % of those held out
     >>> log = pd.DataFrame({"unit": unit, "buy": bought})
     >>> measure(plan, log, chain=["buy"], margin=10.0)
-    Measurement(800 sent, 200 held out: value 1,600 [1,182, 2,018], 80% of the 2,000 promised)
+    Measurement(800 sent, 200 held out: value 1,600 [1,181, 2,019], 80% of the 2,000 promised)
     """
     if not 0 < confidence < 1:
         raise EvaluationError(f"confidence is {confidence}; it must lie in (0, 1).")
@@ -118,9 +118,8 @@ def measure(
     warnings += _about(sent, seen, groups)
     valued = _stage(sent, seen, stage)
     margin = _margin(sent, valued, margin)
-    if costs is None:
-        costs = sent.costs or seen.costs
-    paid = _paid(sent, seen, costs, warnings)
+    given = costs is not None
+    paid = _paid(sent, seen, costs if costs is not None else sent.costs or seen.costs, warnings, given=given)
     index = seen.stages.index(valued)
     few = min(int(np.count_nonzero(seen.values[group.held, index])) for group in groups)
     if few < FEW_EVENTS:
@@ -249,9 +248,9 @@ def _margin(sent: Sent, stage: str, margin: float | None) -> float:
 
 
 def _paid(
-    sent: Sent, seen: Outcomes, costs: Mapping[str, CostRule], warnings: list[str]
+    sent: Sent, seen: Outcomes, costs: Mapping[str, CostRule], warnings: list[str], *, given: bool
 ) -> np.ndarray | None:
-    """What was paid for what was sent, money [unit]; None without rules."""
+    """What was paid for what was sent, money [unit]; None without rules, or where the log cannot tell (unless `given`)."""
     if not costs:
         return None
     unknown = [name for name in costs if name not in sent.arms]
@@ -259,6 +258,17 @@ def _paid(
         raise EvaluationError(
             f"there is a cost for {unknown[0]!r}, which is no arm of the plan; {did_you_mean(unknown[0], sent.arms)}"
         )
+    unseen = [(name, rule.on) for name, rule in costs.items() if rule.on not in (SEND, *seen.stages)]
+    if unseen:
+        name, event = unseen[0]
+        if given:
+            raise EvaluationError(
+                f"the cost of {name!r} is paid per {event}, which the log does not have; {did_you_mean(event, seen.stages)}"
+            )
+        warnings.append(
+            f"What was paid is not known: {name!r} costs money per {event}, which the log does not have; name that column too."
+        )
+        return None
     paid = np.zeros(len(sent))
     for code, name in enumerate(sent.arms):
         rows = (sent.arm_codes == code) & ~sent.held_out
@@ -266,16 +276,11 @@ def _paid(
         if rule is None:
             if code and rows.any():
                 warnings.append(f"Arm {name!r} has no cost rule: it counts as free.")
-            continue
-        if rule.on == SEND:
+        elif rule.on == SEND:
             paid[rows] = float(rule.amount or 0.0)
-            continue
-        if rule.on not in seen.stages:
-            raise EvaluationError(
-                f"the cost of {name!r} is paid per {rule.on}, which the log does not have; {did_you_mean(rule.on, seen.stages)}"
-            )
-        rate = float((rule.share if rule.on == VALUE_STAGE else rule.amount) or 0.0)
-        paid[rows] = rate * seen.values[rows, seen.stages.index(rule.on)]
+        else:
+            rate = float((rule.share if rule.on == VALUE_STAGE else rule.amount) or 0.0)
+            paid[rows] = rate * seen.values[rows, seen.stages.index(rule.on)]
     return paid
 
 

@@ -17,6 +17,7 @@ from uplift.metrics.arm_scores import ArmScores, Curve
 from uplift.metrics.average import Comparison, arm_mean, compare, difference_in_means
 from uplift.metrics.chain import CHAIN_COLUMNS, chain_decomposition
 from uplift.metrics.definitions import HEADLINE, describe
+from uplift.metrics.effect_rows import other_stages
 from uplift.metrics.paired import DIFFERENCE_COLUMNS, paired_differences, placebo_ranges
 from uplift.propensity import arm_propensities
 
@@ -446,9 +447,7 @@ def _check_fit(campaign: Campaign, name: str, effects: Effects) -> None:
             f"the effects of {name!r} are for the arms {', '.join(effects.arms)}, the campaign has {', '.join(campaign.arm_names)}."
         )
     if effects.stages != campaign.stages:
-        raise EvaluationError(
-            f"the effects of {name!r} are for the stages {' -> '.join(effects.stages)}, the campaign has {' -> '.join(campaign.stages)}."
-        )
+        raise EvaluationError(other_stages(f"the effects of {name!r}", effects.stages, campaign.stages))
     if not effects.units.cast(campaign.unit_ids.type, safe=False).equals(campaign.unit_ids):
         raise EvaluationError(
             f"the effects of {name!r} are for other units or in another order than the campaign's rows; predict on these rows."

@@ -15,6 +15,7 @@ from uplift.reporting.numbers import (
     MONEY,
     amount,
     compact,
+    decimal,
     effect_unit,
     metric_unit,
     percent,
