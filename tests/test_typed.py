@@ -34,7 +34,8 @@ from uplift.export import Verification, verify_export
 from uplift.insight import Insight
 from uplift.measurement import MeasuredArm, Measurement
 from uplift.metrics import CostCurve, Curve, PolicyValue, Power, Recalibration, detectable, rows_for_qini
-from uplift.models import UpliftModel
+from uplift.models.base import UpliftModel
+from uplift.models.cards.card import ModelCard
 from uplift.simulation import Simulation
 
 
@@ -57,7 +58,7 @@ def decide(rows: int, budget: float) -> uplift.Allocation:
     assert_type(evaluation.scores, pd.DataFrame)
     assert_type(evaluation.curves, dict[tuple[str, str, str], Curve])
     assert_type(uplift.recalibration(judge, effects), Recalibration)
-    assert_type(uplift.explain(effects, judge), Insight)
+    assert_type(uplift.explain(judge, effects), Insight)
     plan = uplift.allocate(effects, costs=campaign.costs, margin=40.0, budget=budget, holdout=0.1)
     assert_type(plan, uplift.Allocation)
     assert_type(plan.certificate, Certificate)
@@ -79,7 +80,7 @@ def decide(rows: int, budget: float) -> uplift.Allocation:
     assert_type(detectable(rows, mean=0.1), Power)
     assert_type(rows_for_qini(0.01, mean=0.1), int)
     assert_type(uplift.ECUP(random_state=0).fit(learn).predict(judge), uplift.Effects)
-    assert_type(uplift.list_models(), pd.DataFrame)
+    assert_type(uplift.list_models(), list[ModelCard])
     return plan
 """
 

@@ -60,6 +60,10 @@ class RunResult:
         Seconds per step.
     notes : tuple of str
         What the user should know.
+
+    Examples
+    --------
+    >>> uplift.run("campaign.toml", "runs/spring").folder  # doctest: +SKIP
     """
 
     folder: Path
@@ -138,6 +142,10 @@ def run(
     ------
     UpliftError
         Bad input, or a failed check without `force`. Nothing is written then.
+
+    Examples
+    --------
+    >>> run("campaign.toml", "runs/spring").folder  # doctest: +SKIP
     """
     from uplift.checks import check
 

@@ -50,6 +50,13 @@ class Certificate:
     status : str
         ``"optimal"``: a search proved that nothing is better (to HiGHS' tolerance). ``"certified"``: the gap is what
         is proven. ``"time limit"``, ``"too large"``: the same, and why the search for the optimum ended.
+
+    Examples
+    --------
+    >>> from uplift import allocate_arrays
+    >>> plan = allocate_arrays([[3.0], [2.0], [1.0]], [[1.0]] * 3, budget=2.0)
+    >>> plan.certificate
+    Certificate(value 5.00 for 2.00 of 2.00; no plan brings more than 5.00: gap 0, certified)
     """
 
     budget: float

@@ -42,6 +42,13 @@ class BudgetCurve:
         never rising.
     treated : ndarray of int64 [point]
         Units that are not in control.
+
+    Examples
+    --------
+    >>> from uplift import allocate_arrays
+    >>> plan = allocate_arrays([[3.0], [2.0], [1.0]], [[1.0]] * 3, budget=2.0)
+    >>> float(plan.curve.value_at(1.0))
+    3.0
     """
 
     budgets: np.ndarray

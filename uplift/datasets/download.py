@@ -67,6 +67,10 @@ def get_dataset(
     DatasetError
         Unknown name, no address known (the sentence says where to get it and where to put it), the network
         fails, the folder cannot be written, or size or digest differ from the card.
+
+    Examples
+    --------
+    >>> get_dataset("hillstrom")  # doctest: +SKIP
     """
     return get_files(get_card(name), home=home, progress=progress, force=force)
 

@@ -46,6 +46,10 @@ def from_allocation(
     **options
         ``valid_from``, ``valid_until``, ``known_share`` of :class:`Decisions`.
 
+    Returns
+    -------
+    Decisions
+
     Examples
     --------
     >>> from uplift import allocate_arrays
@@ -103,10 +107,18 @@ def from_run(folder: str | os.PathLike[str], **options: Any) -> Decisions:
     **options
         ``run_id``, ``valid_from``, ``valid_until`` of :class:`Decisions`.
 
+    Returns
+    -------
+    Decisions
+
     Raises
     ------
     UpliftError
         It is no run folder, or the run made no allocation.
+
+    Examples
+    --------
+    >>> from_run("runs/spring").holdout_share  # doctest: +SKIP
     """
     run = RunFolder.open(folder)
     if not (run.path / names.ALLOCATION_PARQUET).exists():
@@ -159,6 +171,10 @@ def from_file(
         The rule behind the plan: says the share held out, and why units are in control.
     **options
         Keywords of :class:`Decisions`.
+
+    Returns
+    -------
+    Decisions
 
     Raises
     ------
@@ -220,6 +236,10 @@ def from_table(table: pa.Table, *, control: str | None = None, **options: Any) -
     **options
         Keywords of :class:`Decisions`; effects are found by unit id.
 
+    Returns
+    -------
+    Decisions
+
     Raises
     ------
     OutputError
@@ -275,10 +295,18 @@ def policy_of_run(run: RunFolder) -> Policy:
     ----------
     run : RunFolder
 
+    Returns
+    -------
+    Policy
+
     Raises
     ------
     UpliftError
         The run made no allocation, or its plan has limits beside the budget.
+
+    Examples
+    --------
+    >>> policy_of_run(RunFolder.open("runs/spring")).save("policy.json")  # doctest: +SKIP
     """
     if run.read_json(names.RUN)["config"]["decide"] is None:
         return _policy(run, Price(kind="budget", price=0.0))

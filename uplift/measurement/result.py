@@ -40,6 +40,19 @@ class MeasuredArm:
         The same times `sent`: extra clicks, conversions, or value.
     promised : float or None
         What the plan expected in total of the same customers, where it says.
+
+    Examples
+    --------
+    >>> import pandas as pd, uplift
+    >>> plan = pd.DataFrame({
+    ...     "customer": range(8), "arm": ["five"] * 4 + ["none"] * 4, "planned_arm": ["five"] * 8,
+    ...     "holdout": [False] * 4 + [True] * 4, "expected_value": [10.0] * 4 + [0.0] * 4, "expected_cost": 0.0,
+    ... })
+    >>> log = pd.DataFrame({"customer": range(8), "buy": [1, 1, 1, 0, 1, 0, 0, 0]})
+    >>> found = uplift.measure(plan, log, chain=["buy"], margin=20.0)
+    >>> one = found.effect("buy", "five")
+    >>> one.sent, one.held_out, one.effect.value, one.total.value, one.promised
+    (4, 4, 0.5, 2.0, 2.0)
     """
 
     stage: str
@@ -68,6 +81,18 @@ class MeasuredMoney:
         Value less cost.
     promised_value, promised_cost : float
         What the plan expected of the same customers.
+
+    Examples
+    --------
+    >>> import pandas as pd, uplift
+    >>> plan = pd.DataFrame({
+    ...     "customer": range(8), "arm": ["five"] * 4 + ["none"] * 4, "planned_arm": ["five"] * 8,
+    ...     "holdout": [False] * 4 + [True] * 4, "expected_value": [10.0] * 4 + [0.0] * 4, "expected_cost": 0.0,
+    ... })
+    >>> log = pd.DataFrame({"customer": range(8), "buy": [1, 1, 1, 0, 1, 0, 0, 0]})
+    >>> found = uplift.measure(plan, log, chain=["buy"], margin=20.0)
+    >>> [(one.arm, one.value.value, one.promised_value) for one in found.money]
+    [('five', 40.0, 40.0), ('all arms', 40.0, 40.0)]
     """
 
     arm: str

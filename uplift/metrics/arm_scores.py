@@ -36,6 +36,15 @@ class Curve:
     toc, toc_low, toc_high : ndarray [point]
         Mean difference among the treated share less that among all, and its pointwise band; NaN where the share is too
         small to compare anything.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> learn, test = uplift.simulate(rows=2_000, arms=1, chain=("buy",), seed=0).campaign().split(test=0.5)
+    >>> effects = uplift.make_model("lightgbm_s", n_estimators=10).fit(learn).predict(test)
+    >>> curve = uplift.evaluate(test, effects, draws=20).curves["lightgbm_s", "buy", "coupon_5"]
+    >>> len(curve.share), float(curve.share[-1])
+    (101, 1.0)
     """
 
     share: np.ndarray

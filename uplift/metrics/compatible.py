@@ -48,6 +48,10 @@ def sklift_qini_auc_score(
         through (incremental responders, the same), whose knee puts a number of responders on the axis of rows; it is
         reproduced as it is, and refused where the average effect is negative, for which scikit-uplift has no optimum.
 
+    Returns
+    -------
+    float
+
     Raises
     ------
     EvaluationError
@@ -85,6 +89,10 @@ def sklift_uplift_auc_score(outcome: npt.ArrayLike, uplift: npt.ArrayLike, treat
     outcome, uplift, treatment : array_like [row]
         As for :func:`sklift_qini_auc_score`, with its errors.
 
+    Returns
+    -------
+    float
+
     Examples
     --------
     >>> outcome, treatment = [1, 0, 1, 0, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0, 1, 0]
@@ -114,6 +122,10 @@ def sklift_uplift_at_k(
         The first floor(k n) rows of the joint ranking, or the first floor(k n_arm) rows of each arm's own ranking.
     k : float
         Share, in (0, 1).
+
+    Returns
+    -------
+    float
 
     Raises
     ------
@@ -163,6 +175,10 @@ def sklift_weighted_average_uplift(
         Bins of the joint ranking, or of each arm's own.
     bins : int
         Number of bins, >= 1.
+
+    Returns
+    -------
+    float
 
     Raises
     ------
@@ -214,6 +230,10 @@ def causalml_auuc_score(
     normalize : bool
         Divide by ``abs(V2)`` of all rows.
 
+    Returns
+    -------
+    float
+
     Raises
     ------
     EvaluationError
@@ -240,6 +260,10 @@ def causalml_qini_score(
     ----------
     outcome, uplift, treatment, normalize
         As for :func:`causalml_auuc_score`, with its errors.
+
+    Returns
+    -------
+    float
 
     Examples
     --------
@@ -305,6 +329,10 @@ def ydf_auuc(
     weight : array_like [row], optional
         Positive row weights.
 
+    Returns
+    -------
+    float
+
     Examples
     --------
     >>> outcome, treatment = [1, 0, 1, 0, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0, 1, 0]
@@ -336,6 +364,10 @@ def grf_rate(
         Mean over q of TOC(q), or of q TOC(q), for q = 1/n ... 1.
     weight : array_like [row], optional
         Positive sample weights.
+
+    Returns
+    -------
+    float
 
     Raises
     ------

@@ -81,6 +81,15 @@ class CostCurve:
         Mean over all spends of the gain above the chord, which spends the same money on random customers; random 0.
     everyone : dict of str to (Estimate, Estimate)
         Spend and gain of giving one arm to everybody.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> learn, test = uplift.simulate(rows=2_000, arms=1, chain=("buy",), seed=0).campaign().split(test=0.5)
+    >>> effects = uplift.make_model("lightgbm_s", n_estimators=10).fit(learn).predict(test)
+    >>> curve = uplift.cost_curve(test, effects, margin=40.0, costs={"coupon_5": uplift.CostRule(on="send", amount=0.1)})
+    >>> type(curve.aucc_gain).__name__
+    'Estimate'
     """
 
     model: str

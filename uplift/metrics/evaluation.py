@@ -65,6 +65,17 @@ class Evaluation:
         What could not be computed, and why.
     baseline : str or None
         Model whose predictions made all curves and metrics doubly robust; None: they rest on weighting alone.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> learn, test = uplift.simulate(rows=2_000, arms=1, chain=("buy",), seed=0).campaign().split(test=0.5)
+    >>> effects = uplift.make_model("lightgbm_s", n_estimators=10).fit(learn).predict(test)
+    >>> evaluation = uplift.evaluate(test, effects, draws=20)
+    >>> evaluation.models, evaluation.stages
+    (('lightgbm_s',), ('buy', 'value'))
+    >>> sorted(evaluation.score("lightgbm_s", "buy", "coupon_5").index)
+    ['arm', 'high', 'low', 'metric', 'model', 'se', 'stage', 'value']
     """
 
     campaign: dict[str, Any]
@@ -88,6 +99,12 @@ class Evaluation:
     def score(self, model: str, stage: str, arm: str, metric: str = HEADLINE) -> pd.Series:
         """One row of :attr:`scores`.
 
+        Parameters
+        ----------
+        model, stage, arm : str
+        metric : str
+            Definition id.
+
         Raises
         ------
         EvaluationError
@@ -108,7 +125,16 @@ class Evaluation:
         return rows.iloc[0]
 
     def best(self, stage: str, *, metric: str = HEADLINE, calibrated_only: bool = True) -> str:
-        """Model with the highest mean of `metric` over the arms at `stage` (used only to choose)."""
+        """Model with the highest mean of `metric` over the arms at `stage` (used only to choose).
+
+        Parameters
+        ----------
+        stage : str
+        metric : str
+            Definition id.
+        calibrated_only : bool
+            Leave out models that only rank.
+        """
         rows = self.scores[(self.scores["stage"] == stage) & (self.scores["metric"] == metric)]
         if calibrated_only:
             rows = rows[~rows["model"].isin(self.uncalibrated)]
@@ -191,19 +217,34 @@ class Evaluation:
         return turned
 
     def plot_qini(self, stage: str | None = None, arm: str | None = None) -> go.Figure:
-        """Qini curves (V4, per customer) of all models with bands; default the last binary stage, first arm."""
+        """Qini curves (V4, per customer) of all models with bands; default the last binary stage, first arm.
+
+        Parameters
+        ----------
+        stage, arm : str, optional
+        """
         from uplift.reporting.figures import qini_figure
 
         return qini_figure(self, self._stage(stage), arm or self.arms[1])
 
     def plot_uplift(self, stage: str | None = None, arm: str | None = None) -> go.Figure:
-        """Uplift curves (V2 / n) of all models with bands; default the last binary stage, first arm."""
+        """Uplift curves (V2 / n) of all models with bands; default the last binary stage, first arm.
+
+        Parameters
+        ----------
+        stage, arm : str, optional
+        """
         from uplift.reporting.figures import uplift_figure
 
         return uplift_figure(self, self._stage(stage), arm or self.arms[1])
 
     def plot_toc(self, stage: str | None = None, arm: str | None = None) -> go.Figure:
-        """TOC curves (effect among the first customers less that of all) with bands; defaults as above."""
+        """TOC curves (effect among the first customers less that of all) with bands; defaults as above.
+
+        Parameters
+        ----------
+        stage, arm : str, optional
+        """
         from uplift.reporting.figures import toc_figure
 
         return toc_figure(self, self._stage(stage), arm or self.arms[1])
@@ -211,7 +252,12 @@ class Evaluation:
     def plot_deciles(
         self, model: str | None = None, stage: str | None = None, arm: str | None = None
     ) -> go.Figure:
-        """Predicted against observed effect by tenth of the ranking; default the best model at the stage."""
+        """Predicted against observed effect by tenth of the ranking; default the best model at the stage.
+
+        Parameters
+        ----------
+        model, stage, arm : str, optional
+        """
         from uplift.reporting.figures import deciles_figure
 
         stage = self._stage(stage)
@@ -220,7 +266,12 @@ class Evaluation:
     def plot_calibration(
         self, model: str | None = None, stage: str | None = None, arm: str | None = None
     ) -> go.Figure:
-        """Observed against predicted effect with slope and error; default the best model at the stage."""
+        """Observed against predicted effect with slope and error; default the best model at the stage.
+
+        Parameters
+        ----------
+        model, stage, arm : str, optional
+        """
         from uplift.reporting.figures import calibration_figure
 
         stage = self._stage(stage)
@@ -229,7 +280,14 @@ class Evaluation:
     def plot_scores(
         self, stage: str | None = None, arm: str | None = None, metric: str = HEADLINE
     ) -> go.Figure:
-        """One metric of every model with its interval."""
+        """One metric of every model with its interval.
+
+        Parameters
+        ----------
+        stage, arm : str, optional
+        metric : str
+            Definition id.
+        """
         from uplift.reporting.figures import scores_figure
 
         return scores_figure(self, self._stage(stage), arm or self.arms[1], metric)

@@ -75,6 +75,11 @@ class ScoreTable:
     def empty(cls, *, max_groups: int = MAX_GROUPS) -> ScoreTable:
         """No rows, to start adding from.
 
+        Parameters
+        ----------
+        max_groups : int
+            Most groups, >= 2.
+
         Raises
         ------
         EvaluationError
@@ -215,7 +220,13 @@ class ScoreTable:
         return Moments(found[W], found[WY], found[WW], found[WWY], found[WWYY])
 
     def raw_moments(self, cuts: np.ndarray) -> Moments:
-        """The same without weights, of outcomes that are 0 or 1."""
+        """The same without weights, of outcomes that are 0 or 1.
+
+        Parameters
+        ----------
+        cuts : ndarray of int64 [slice + 1]
+            First group of every slice, and the end.
+        """
         found = self.slices(cuts)
         return Moments(found[ROWS], found[Y], found[ROWS], found[Y], found[Y])
 

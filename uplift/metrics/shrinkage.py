@@ -34,6 +34,15 @@ class Recalibration:
         Its standard error; NaN where all predictions are the same and the slope counts as 1.
     arms, stages : tuple of str
         Axes (arms with control first, whose row is not used).
+
+    Examples
+    --------
+    >>> import uplift
+    >>> learn, test = uplift.simulate(rows=2_000, arms=1, chain=("buy",), seed=0).campaign().split(test=0.5)
+    >>> effects = uplift.make_model("lightgbm_s", n_estimators=10).fit(learn).predict(test)
+    >>> correction = uplift.recalibration(test, effects)
+    >>> correction.apply(effects).model
+    'lightgbm_s'
     """
 
     centre: np.ndarray

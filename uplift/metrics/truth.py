@@ -179,6 +179,10 @@ def plan_sum(amounts: npt.ArrayLike, arm_codes: npt.ArrayLike) -> float:
     arm_codes : array_like of int [unit]
         The plan.
 
+    Returns
+    -------
+    float
+
     Raises
     ------
     EvaluationError

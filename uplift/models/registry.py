@@ -26,6 +26,10 @@ MODEL_NAMES = tuple(card.name for card in ALL_CARDS)
 def list_models() -> list[ModelCard]:
     """Cards of all models: ECUP, the deep networks, the blend, the classical ones, then the references.
 
+    Returns
+    -------
+    list of ModelCard
+
     Examples
     --------
     >>> [card.name for card in list_models()][:2]
@@ -94,6 +98,10 @@ def make_model(name: str, **params: Any) -> UpliftModel:
     **params
         Constructor parameters.
 
+    Returns
+    -------
+    UpliftModel
+
     Raises
     ------
     ModelError
@@ -121,10 +129,23 @@ def make_model(name: str, **params: Any) -> UpliftModel:
 def load_model(folder: str | os.PathLike[str]) -> UpliftModel:
     """A fitted model from the folder it was saved in, whatever its class.
 
+    Parameters
+    ----------
+    folder : path
+        What :meth:`UpliftModel.save` wrote.
+
+    Returns
+    -------
+    UpliftModel
+
     Raises
     ------
     ModelError
         The folder holds no model, a damaged one, or one this version does not know.
+
+    Examples
+    --------
+    >>> load_model("runs/spring/models/ecup").predict(campaign)  # doctest: +SKIP
     """
     from uplift.models.base import read_model_file
 

@@ -208,7 +208,13 @@ class Policy:
         return self.decide(value, cost, **{"units": effects.units, **options})
 
     def amounts(self, effects: Effects) -> tuple[np.ndarray, np.ndarray]:
-        """Value and expected cost of every arm but the control, float64 [unit, arm] each."""
+        """Value and expected cost of every arm but the control, float64 [unit, arm] each.
+
+        Parameters
+        ----------
+        effects : Effects
+            Of the policy's arms.
+        """
         from uplift.allocation.from_effects import expected_cost
 
         stage, margin, costs = self._rules()
@@ -237,6 +243,21 @@ class Policy:
         price: float | None = None,
     ) -> int:
         """:meth:`decide` for one unit, on plain floats and without numpy: a few microseconds.
+
+        Parameters
+        ----------
+        value, cost : sequence of float [arm]
+            Of every arm but the control, money.
+        unit : int or str, optional
+            Its id, for the holdout and ties.
+        eligible : sequence of bool [arm], optional
+            Arms that are open to it.
+        holdout : bool, optional
+            In place of the draw by id.
+        segments : mapping, optional
+            Its segment for every price that has segments.
+        price : float, optional
+            In place of the policy's budget price.
 
         Returns
         -------
@@ -315,6 +336,12 @@ class Policy:
     def from_dict(cls, content: Mapping[str, Any], *, source: str = "the policy") -> Policy:
         """Inverse of :meth:`to_dict`.
 
+        Parameters
+        ----------
+        content : mapping
+        source : str
+            What error messages call it.
+
         Raises
         ------
         AllocationError
@@ -323,7 +350,12 @@ class Policy:
         return cls(**arguments(content, source))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the policy as JSON, atomically."""
+        """Write the policy as JSON, atomically.
+
+        Parameters
+        ----------
+        path : path
+        """
         from uplift.io.atomic import write_json
 
         return write_json(path, self.to_dict())
@@ -331,6 +363,10 @@ class Policy:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Policy:
         """Read a policy file.
+
+        Parameters
+        ----------
+        path : path
 
         Raises
         ------

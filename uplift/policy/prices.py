@@ -91,6 +91,10 @@ def budget_price(dual_prices: Mapping[str, float]) -> Price:
     dual_prices : mapping of str to float
         ``dual_prices`` of the plan's certificate.
 
+    Returns
+    -------
+    Price
+
     Raises
     ------
     AllocationError

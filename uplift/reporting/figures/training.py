@@ -63,6 +63,10 @@ def training_figure(
     stage : str, optional
         Stage of the Qini as it shall be called; default "the last stage".
 
+    Returns
+    -------
+    plotly.graph_objects.Figure
+
     Raises
     ------
     UpliftError
