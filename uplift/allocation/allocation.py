@@ -66,7 +66,7 @@ class Allocation:
     >>> from uplift import allocate_arrays
     >>> plan = allocate_arrays([[3.0], [2.0], [1.0]], [[1.0]] * 3, budget=2.0)
     >>> plan
-    Allocation(2 of 3 units treated, value 5.00, cost 2.00 of 2.00, gap 0)
+    Allocation(2 of 3 units treated, value 5.00, cost 2.00 of 2.00, gap ...)
     >>> plan.to_frame()["arm"].tolist()
     ['arm_1', 'arm_1', 'control']
     """

@@ -56,7 +56,7 @@ class Certificate:
     >>> from uplift import allocate_arrays
     >>> plan = allocate_arrays([[3.0], [2.0], [1.0]], [[1.0]] * 3, budget=2.0)
     >>> plan.certificate
-    Certificate(value 5.00 for 2.00 of 2.00; no plan brings more than 5.00: gap 0, certified)
+    Certificate(value 5.00 for 2.00 of 2.00; no plan brings more than 5.00: gap ..., certified)
     """
 
     budget: float

@@ -85,8 +85,8 @@ class CostCurve:
     Examples
     --------
     >>> import uplift
-    >>> learn, test = uplift.simulate(rows=2_000, arms=1, chain=("buy",), seed=0).campaign().split(test=0.5)
-    >>> effects = uplift.make_model("lightgbm_s", n_estimators=10).fit(learn).predict(test)
+    >>> simulation = uplift.simulate(rows=2_000, arms=1, chain=("buy",), seed=0)
+    >>> test, effects = simulation.campaign(), simulation.true_effects()
     >>> curve = uplift.cost_curve(test, effects, margin=40.0, costs={"coupon_5": uplift.CostRule(on="send", amount=0.1)})
     >>> type(curve.aucc_gain).__name__
     'Estimate'

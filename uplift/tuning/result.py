@@ -52,7 +52,7 @@ class Trial:
     >>> import uplift
     >>> train, _ = uplift.simulate(rows=2_000, seed=1).campaign().split(test=0.3, seed=0)
     >>> found = uplift.tune(train, model="lightgbm_s", trials=2, space={"n_estimators": [20, 50]})
-    >>> found.trials[0].params["n_estimators"] in (20, 50)
+    >>> found.trials[1].params["n_estimators"] in (20, 50)
     True
     """
 
