@@ -15,7 +15,7 @@ def results() -> dict[str, Any]:
     campaign = uplift.simulate(rows=3_000, arms=2, chain=("click", "conversion"), seed=0).campaign()
     learn, test = campaign.split(test=0.5, seed=0)
     effects = uplift.make_model("lightgbm_s", n_estimators=5).fit(learn).predict(test)
-    evaluation = uplift.evaluate(test, {name: effects for name in "abcd"}, draws=20)
+    evaluation = uplift.evaluate(test, dict.fromkeys("abcd", effects), draws=20)
     plan = uplift.allocate(effects, costs=campaign.costs, margin=40.0, budget=100)
     return {
         "campaign": campaign,
