@@ -461,7 +461,8 @@ def test_plain_forms_are_the_same_constraints() -> None:
 
 def test_the_curve_of_customers_without_a_choice_is_flat() -> None:
     plan = allocate_arrays([[0.0], [0.0]], [[1.0], [1.0]], budget=5, min_roi=1.0, constraints=[Cap(1)])
-    assert not plan.curve.values.any() and not plan.curve.treated.any()
+    assert not plan.curve.values.any()
+    assert not plan.curve.treated.any()
 
 
 def test_the_curve_keeps_the_other_constraints(large) -> None:

@@ -179,6 +179,7 @@ def test_the_reference_shows_every_public_name() -> None:
     for room in (
         "checks",
         "metrics",
+        "measurement",
         "allocation",
         "simulation",
         "datasets",
@@ -230,41 +231,69 @@ def _parameters(thing: object) -> list[str]:
 
 
 NOT_CALLED = {
-    # Results and records: made by the package, never by a user.
+    # Results and records: made by the package, never by a user. Their attributes are documented, not their parameters.
     "CampaignShape", "CheckReport", "CheckResult", "Evaluation", "Curve", "PolicyValue", "Definition", "Power", "Allocation",
     "Certificate", "BudgetCurve", "Simulation", "Settings", "Finding", "DatasetCard", "TuningResult", "Trial", "TrainingPart",
     "RunResult", "ModelCard", "CampaignFile", "Comparison", "Estimate", "Inspection", "Proposal", "Guess", "UpliftModel", "guess_roles",
     "FilePlan", "Limit", "CostCurve", "Recalibration", "StreamedEvaluation", "Versus", "Check", "Verification", "Insight",
+    "Measurement", "MeasuredArm", "MeasuredMoney",
 }  # fmt: skip
-NO_EXAMPLE = {
-    # Needs files of a run, a download or a fit of minutes: shown in the guides, which are executed too.
-    "report", "run", "RunFolder", "load_dataset", "get_dataset", "verify_dataset", "find_files", "data_homes", "tune", "tune_file",
-    "write_campaign_folder", "load_model", "grf_rate", "from_run", "policy_of_run", "compare_runs", "verify_database",
-}  # fmt: skip
+HEADINGS = re.compile(r"^(Parameters|Attributes|Returns|Yields|Raises|Examples)\n-+$", re.MULTILINE)
+
+
+def _headings(thing: object) -> set[str]:
+    return set(HEADINGS.findall(inspect.getdoc(thing) or ""))
 
 
 @pytest.mark.parametrize(("name", "thing"), PUBLIC, ids=[name for name, _ in PUBLIC])
-def test_what_a_user_calls_has_an_example(name: str, thing: object) -> None:
-    short = name.split(".")[-1]
-    if (
-        short in NOT_CALLED | NO_EXAMPLE
-        or short.endswith("_figure")
-        or (isinstance(thing, type) and issubclass(thing, BaseException))
-    ):
+def test_every_public_name_has_parameters_or_attributes_what_it_returns_and_an_example(
+    name: str, thing: object
+) -> None:
+    if isinstance(thing, type) and issubclass(thing, BaseException):
         return
-    assert ">>>" in (inspect.getdoc(thing) or ""), f"{name} has no example"
+    found = _headings(thing)
+    if isinstance(thing, type):
+        assert found & {"Parameters", "Attributes"}, f"{name} describes neither parameters nor attributes"
+    else:
+        if _parameters(thing):
+            assert "Parameters" in found, f"{name} has no parameters section"
+        if inspect.signature(thing).return_annotation not in (None, "None"):  # type: ignore[arg-type]
+            assert found & {"Returns", "Yields"}, f"{name} does not say what it returns"
+        if _raises(thing):
+            assert "Raises" in found, f"{name} does not say which errors it raises"
+    if not name.endswith("_figure"):  # figures: shown in the tutorials and by their methods
+        assert "Examples" in found, f"{name} has no example"
+        assert ">>>" in (inspect.getdoc(thing) or ""), f"{name} has no example"
 
 
-def test_public_methods_have_a_docstring() -> None:
-    for name, thing in PUBLIC:
-        if not isinstance(thing, type):
+def _raises(thing: object) -> bool:
+    """Whether the function itself raises an error of ours."""
+    return bool(re.search(r"^\s+raise \w*Error\(", inspect.getsource(thing), re.MULTILINE))  # type: ignore[arg-type]
+
+
+def _methods(thing: type) -> Iterator[tuple[str, object, bool]]:
+    for part, member in vars(thing).items():
+        one = getattr(member, "__func__", getattr(member, "func", member))
+        if part.startswith("_") or not (inspect.isfunction(one) or isinstance(member, property)):
             continue
-        for part, member in vars(thing).items():
-            if part.startswith("_") or not (
-                inspect.isfunction(member) or isinstance(member, property | classmethod)
-            ):
-                continue
-            assert inspect.getdoc(getattr(thing, part)), f"{name}.{part}"
+        yield part, one, inspect.isfunction(one) and not hasattr(member, "func")
+
+
+def test_public_methods_have_a_docstring_that_names_every_parameter() -> None:
+    silent = []
+    for name, thing in PUBLIC:
+        for part, member, called in _methods(thing) if isinstance(thing, type) else ():
+            text = inspect.getdoc(getattr(thing, part)) or ""
+            if not text:
+                silent.append(f"{name}.{part}: nothing")
+            missing = [
+                p
+                for p in (_parameters(member) if called else [])
+                if p != "cls" and not re.search(rf"(^|[\s,`*]){re.escape(p)}($|[\s,`:])", text, re.MULTILINE)
+            ]
+            if missing:
+                silent.append(f"{name}.{part}: {', '.join(missing)}")
+    assert not silent
 
 
 # ---------------------------------------------------------------- the site

@@ -125,6 +125,23 @@ def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
         evaluate_stream(strata[1], strata[3])
 
 
+def test_effects_of_other_stages_are_refused_with_the_same_remedy_which_works(tmp_path: Path) -> None:
+    campaign, stream, effects, files = _opened(tmp_path)
+    bare, bare_stream, without, without_files = _opened(tmp_path, value=None, features=["x1"])
+    files |= {"m": effects["m"].to_parquet(tmp_path / "with.parquet")}
+    for log, log_stream, name, remedy in (
+        (bare, bare_stream, "with", r"name the value column of the campaign \(value = ...\)"),
+        (campaign, stream, "without", "name no value column in the campaign"),
+    ):
+        one, file = (effects["m"], files["m"]) if name == "with" else (without["m"], without_files["m"])
+        with pytest.raises(EvaluationError, match=remedy):
+            evaluate(log, one, draws=20)
+        with pytest.raises(EvaluationError, match=remedy):
+            evaluate_stream(log_stream, file, draws=20)
+    assert evaluate(campaign, effects["m"], draws=20).stages == ("click", "buy", "value")
+    assert evaluate_stream(bare_stream, without_files["m"], draws=20).stages == ("click", "buy")
+
+
 @pytest.mark.parametrize("text", [False, True])
 def test_units_with_several_rows_are_refused(tmp_path: Path, text: bool) -> None:
     frame = toy_frame(600)

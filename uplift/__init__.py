@@ -42,6 +42,7 @@ _PUBLIC = {
     "load_dataset": "uplift.datasets",
     "load_model": "uplift.models.registry",
     "make_model": "uplift.models.registry",
+    "measure": "uplift.measurement",
     "recalibration": "uplift.metrics",
     "policy_value": "uplift.metrics.policy_value",
     "report": "uplift.reporting",
@@ -73,6 +74,7 @@ __all__ = [
     "load_dataset",
     "load_model",
     "make_model",
+    "measure",
     "recalibration",
     "policy_value",
     "report",
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
     from uplift.effects import Effects
     from uplift.errors import UpliftError
     from uplift.insight import explain
+    from uplift.measurement import measure
     from uplift.metrics import Evaluation, evaluate, recalibration
     from uplift.metrics.policy_value import policy_value
     from uplift.models.ecup import ECUP

@@ -88,6 +88,11 @@ class Campaign(CampaignShape):
 
         Parameters
         ----------
+        table : pyarrow.Table
+        treatment, control, chain, unit, value, propensity, strata, time, weight, features, exclude, categorical
+            Column names (the control: a value of the treatment column) by role, as in :class:`Roles`.
+        name : str
+            Name of the campaign.
         arms : mapping of arm name to Arm or dict, optional
             Label, amount, threshold and cost of some or all arms, for example
             ``{"coupon_5": {"amount": 5.0, "threshold": 30.0, "cost": {"on": "conversion", "amount": 5.0}}}``.
@@ -123,12 +128,24 @@ class Campaign(CampaignShape):
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, **roles: Any) -> Campaign:
-        """Build a campaign from a pandas frame; keywords as in :meth:`from_table`. The index is ignored."""
+        """Build a campaign from a pandas frame; keywords as in :meth:`from_table`. The index is ignored.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+        """
         return cls.from_table(from_pandas(frame), **roles)
 
     @classmethod
     def from_parquet(cls, source: Source, **roles: Any) -> Campaign:
-        """Build a campaign from Parquet: a file, a glob, a folder or a list of files."""
+        """Build a campaign from Parquet: a file, a glob, a folder or a list of files.
+
+        Parameters
+        ----------
+        source : path, or list of paths
+        **roles
+            Keywords of :meth:`from_table`.
+        """
         return cls.from_table(read_table(source, text=text_columns(roles)), **roles)
 
     @classmethod
@@ -136,25 +153,57 @@ class Campaign(CampaignShape):
         """Build a campaign from CSV (or TSV, also gzipped): a file, a glob, a folder or a list of files.
 
         Ids and arms are read as text, so that ``007`` stays ``007`` and an arm may be called ``None``.
+
+        Parameters
+        ----------
+        source : path, or list of paths
+        **roles
+            Keywords of :meth:`from_table`.
         """
         return cls.from_table(read_table(source, text=text_columns(roles)), **roles)
 
     @classmethod
     def from_database(cls, database: str, sql: str, **roles: Any) -> Campaign:
-        """Build a campaign from a query; `database` is ``duckdb:///file.duckdb`` or an SQLAlchemy URL."""
+        """Build a campaign from a query; `database` is ``duckdb:///file.duckdb`` or an SQLAlchemy URL.
+
+        Parameters
+        ----------
+        database : str
+            URL.
+        sql : str
+            One query; its columns are those of the campaign.
+        **roles
+            Keywords of :meth:`from_table`.
+        """
         return cls.from_table(read_database(database, sql), **roles)
 
     @classmethod
     def from_duckdb(
         cls, sql: str, *, database: str | os.PathLike[str] | None = None, **roles: Any
     ) -> Campaign:
-        """Build a campaign from a DuckDB query; without `database` the query may read files itself."""
+        """Build a campaign from a DuckDB query; without `database` the query may read files itself.
+
+        Parameters
+        ----------
+        sql : str
+            One query.
+        database : path, optional
+            A DuckDB file.
+        **roles
+            Keywords of :meth:`from_table`.
+        """
         url = "duckdb://" if database is None else f"duckdb:///{os.fspath(database)}"
         return cls.from_table(read_database(url, sql), **roles)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Campaign:
-        """Build a campaign from a ``campaign.toml``; data paths in it are relative to the file."""
+        """Build a campaign from a ``campaign.toml``; data paths in it are relative to the file.
+
+        Parameters
+        ----------
+        path : path
+            The campaign file.
+        """
         from uplift.campaign_file import CampaignFile
 
         return CampaignFile.read(path).load()
@@ -162,12 +211,12 @@ class Campaign(CampaignShape):
     # ---------------------------------------------------------------- what it is
 
     def __len__(self) -> int:
-        return self.table.num_rows
+        return int(self.table.num_rows)
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
-        return self.table.num_rows
+        return int(self.table.num_rows)
 
     @property
     def has_outcomes(self) -> bool:

@@ -207,6 +207,10 @@ class CampaignFile(_Section):
     def read(cls, path: str | os.PathLike[str]) -> CampaignFile:
         """Read and validate a file.
 
+        Parameters
+        ----------
+        path : path
+
         Raises
         ------
         CampaignError
@@ -219,7 +223,16 @@ class CampaignFile(_Section):
     def parse(
         cls, text: str, *, folder: str | os.PathLike[str] = ".", source: str = "the campaign file"
     ) -> CampaignFile:
-        """Validate the text of a campaign file; data paths are relative to `folder`."""
+        """Validate the text of a campaign file; data paths are relative to `folder`.
+
+        Parameters
+        ----------
+        text : str
+            TOML.
+        folder : path
+        source : str
+            What error messages call it.
+        """
         content = _toml(text, source)
         try:
             parsed = cls.model_validate(content)
@@ -254,6 +267,11 @@ class CampaignFile(_Section):
     def stream(self, *, block_rows: int | None = None) -> CampaignStream:
         """Open the data as a campaign that stays on disk.
 
+        Parameters
+        ----------
+        block_rows : int, optional
+            Rows per block.
+
         Raises
         ------
         CampaignError
@@ -277,6 +295,11 @@ class CampaignFile(_Section):
 
         Models that the other file does not name stay as they are, the default ones included where this file names none.
 
+        Parameters
+        ----------
+        path : path
+            A TOML file.
+
         Raises
         ------
         CampaignError
@@ -288,13 +311,24 @@ class CampaignFile(_Section):
         return self.model_copy(update={"models": {**models, **read_tables(path, "models")}})
 
     def resolve(self, source: str | list[str]) -> str | list[str]:
-        """Paths as seen from the campaign file's folder."""
+        """Paths as seen from the campaign file's folder.
+
+        Parameters
+        ----------
+        source : str or list of str
+            Paths, relative to the file or absolute.
+        """
         if isinstance(source, list):
             return [str(self.resolve(part)) for part in source]
         return str(self._folder / Path(source).expanduser())
 
     def check_decision(self, campaign: Campaign) -> None:
         """Refuse before any model is fitted what the allocation could not do afterwards.
+
+        Parameters
+        ----------
+        campaign : Campaign
+            What would be allocated.
 
         Raises
         ------
@@ -386,6 +420,13 @@ def write_campaign_folder(
     -------
     Path
         The campaign file.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, uplift
+    >>> campaign = uplift.simulate(rows=1_000, arms=1, chain=("buy",), seed=0).campaign()
+    >>> write_campaign_folder(campaign, pathlib.Path(tempfile.mkdtemp()) / "spring").name
+    'campaign.toml'
     """
     import pyarrow.parquet as pq
 

@@ -18,6 +18,13 @@ class CampaignShape:
         Control first, then by name in natural order.
     name : str
         Name of the campaign; ends up in every export.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> campaign = uplift.simulate(rows=2_000, arms=1, chain=("buy",), seed=0).campaign()
+    >>> campaign.stages, campaign.arm_names, campaign.control
+    (('buy', 'value'), ('none', 'coupon_5'), 'none')
     """
 
     roles: Roles

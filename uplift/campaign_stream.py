@@ -114,6 +114,8 @@ class CampaignStream(CampaignShape):
 
         Parameters
         ----------
+        source : path, or list of paths
+            Parquet or Arrow files, a glob or a folder.
         block_rows : int
             Most rows of a block. A file with one giant row group works; reading its blocks in random order is
             slow, so that training takes them in order. Files written with row groups of about this size are
@@ -144,7 +146,15 @@ class CampaignStream(CampaignShape):
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], *, block_rows: int = BLOCK_ROWS) -> CampaignStream:
-        """Open the data of a ``campaign.toml``; data paths in it are relative to the file."""
+        """Open the data of a ``campaign.toml``; data paths in it are relative to the file.
+
+        Parameters
+        ----------
+        path : path
+            The campaign file.
+        block_rows : int
+            Rows per block.
+        """
         from uplift.campaign_file import CampaignFile
 
         return CampaignFile.read(path).stream(block_rows=block_rows)
@@ -183,7 +193,8 @@ class CampaignStream(CampaignShape):
     @property
     def rates(self) -> np.ndarray:
         """Mean outcome per arm and stage, float64 [arm, stage], not weighted."""
-        return self.stage_sums / self.arm_counts[:, None]
+        result: np.ndarray = self.stage_sums / self.arm_counts[:, None]
+        return result
 
     @property
     def n_blocks(self) -> int:
@@ -256,6 +267,16 @@ class CampaignStream(CampaignShape):
         self, *, test: float = 0.3, seed: int = 0, by: str = "unit", purpose: str = "test"
     ) -> tuple[CampaignStream, CampaignStream]:
         """Two streams, (train, test), of the same rows as :meth:`uplift.campaign.Campaign.split` would give.
+
+        Parameters
+        ----------
+        test : float
+            Share of the units in the second part, in (0, 1).
+        seed : int
+            The same seed gives the same parts.
+        by : {"unit"}
+        purpose : str
+            Splits of different purposes are drawn independently.
 
         Raises
         ------

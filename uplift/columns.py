@@ -33,18 +33,19 @@ def is_numeric(column: Column) -> bool:
 
 def is_time(column: Column) -> bool:
     """Dates, timestamps, times of day and durations."""
-    return pa.types.is_temporal(value_type(column))
+    return bool(pa.types.is_temporal(value_type(column)))
 
 
 def is_text(column: Column) -> bool:
     """Text or dictionary-encoded values."""
     kind = column.type
-    return (
+    result: bool = (
         pa.types.is_dictionary(kind)
         or pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
         or pa.types.is_string_view(kind)
     )
+    return result
 
 
 def to_float(column: Column, *, dtype: type = np.float32) -> np.ndarray:

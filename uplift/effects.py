@@ -176,7 +176,21 @@ class Effects:
         level: float | None = None,
         calibrated: bool = True,
     ) -> Effects:
-        """Effects for the rows of `campaign`, with its units, arms and stages; arrays are [row, arm, stage]."""
+        """Effects for the rows of `campaign`, with its units, arms and stages; arrays are [row, arm, stage].
+
+        Parameters
+        ----------
+        mu : ndarray [row, arm, stage]
+            Potential outcomes.
+        campaign : Campaign
+        model : str
+        tau, low, high : ndarray [row, arm, stage], optional
+            Uplifts and their intervals, as `tau_all`, `low_all` and `high_all`.
+        level : float, optional
+            Of the intervals, in (0, 1).
+        calibrated : bool
+            Whether the uplifts are effects, or only rank.
+        """
         return cls(
             mu,
             units=campaign.unit_ids,
@@ -193,7 +207,7 @@ class Effects:
         )
 
     def __len__(self) -> int:
-        return self.mu_all.shape[0]
+        return int(self.mu_all.shape[0])
 
     @property
     def control(self) -> str:
@@ -211,11 +225,21 @@ class Effects:
         return tuple(stage for stage in self.stages if stage != VALUE_STAGE)
 
     def mu(self, stage: str, arm: str) -> np.ndarray:
-        """Potential outcome of `arm` at `stage`, float32 [unit], entire space."""
+        """Potential outcome of `arm` at `stage`, float32 [unit], entire space.
+
+        Parameters
+        ----------
+        stage, arm : str
+        """
         return self.mu_all[:, self._arm(arm), self._stage(stage)]
 
     def tau(self, stage: str, arm: str) -> np.ndarray:
-        """Uplift of `arm` against control at `stage`, float32 [unit], entire space."""
+        """Uplift of `arm` against control at `stage`, float32 [unit], entire space.
+
+        Parameters
+        ----------
+        stage, arm : str
+        """
         return self.tau_all[:, self._arm(arm), self._stage(stage)]
 
     @property
@@ -226,6 +250,10 @@ class Effects:
     def tau_low(self, stage: str, arm: str) -> np.ndarray:
         """Lower end of the interval of :meth:`tau`, float32 [unit].
 
+        Parameters
+        ----------
+        stage, arm : str
+
         Raises
         ------
         UpliftError
@@ -235,6 +263,10 @@ class Effects:
 
     def tau_high(self, stage: str, arm: str) -> np.ndarray:
         """Upper end of the interval of :meth:`tau`, float32 [unit].
+
+        Parameters
+        ----------
+        stage, arm : str
 
         Raises
         ------
@@ -255,13 +287,18 @@ class Effects:
 
         A diagnostic: its uplift compares different people under treatment and control, because the stage
         before is itself affected. Zero where the stage before has probability zero.
+
+        Parameters
+        ----------
+        stage, arm : str
         """
         index = self._stage(stage)
         top = self.mu_all[:, self._arm(arm), index]
         if index == 0:
             return top
         below = self.mu_all[:, self._arm(arm), index - 1]
-        return np.divide(top, below, out=np.zeros_like(top), where=below > 0)
+        result: np.ndarray = np.divide(top, below, out=np.zeros_like(top), where=below > 0)
+        return result
 
     def take(self, indices: np.ndarray) -> Effects:
         """Effects of the units at `indices` (integers or a boolean mask)."""
@@ -279,6 +316,12 @@ class Effects:
 
     def for_units(self, ids: pa.Array, *, source: str = "the effects") -> Effects:
         """Effects in the order of `ids`: found by unit id, or row by row when units repeat.
+
+        Parameters
+        ----------
+        ids : pyarrow Array [unit]
+        source : str
+            What error messages call the effects.
 
         Raises
         ------
@@ -314,10 +357,16 @@ class Effects:
 
     def to_frame(self) -> pd.DataFrame:
         """pandas frame with the columns of :meth:`to_table`."""
-        return self.to_table().to_pandas()
+        result: pd.DataFrame = self.to_table().to_pandas()
+        return result
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
-        """Write :meth:`to_table` atomically and return the path."""
+        """Write :meth:`to_table` atomically and return the path.
+
+        Parameters
+        ----------
+        path : path
+        """
         from uplift.effects_file import to_parquet
 
         return to_parquet(self, path)
@@ -325,6 +374,12 @@ class Effects:
     @classmethod
     def from_table(cls, table: pa.Table, *, source: str = "the table") -> Effects:
         """Effects from a table written by :meth:`to_table` (extra columns are ignored).
+
+        Parameters
+        ----------
+        table : pyarrow.Table
+        source : str
+            What error messages call it.
 
         Raises
         ------
@@ -338,6 +393,10 @@ class Effects:
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> Effects:
         """Effects from a Parquet file.
+
+        Parameters
+        ----------
+        path : path
 
         Raises
         ------

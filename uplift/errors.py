@@ -44,6 +44,17 @@ class MissingDependencyError(UpliftError):
 def nearest(name: str, options: Iterable[str]) -> str | None:
     """Closest of `options` to a mistyped `name`, or None when nothing is close.
 
+    Parameters
+    ----------
+    name : str
+        What was written.
+    options : iterable of str
+        What is valid.
+
+    Returns
+    -------
+    str or None
+
     Examples
     --------
     >>> nearest("convrsion", ["click", "conversion"])
@@ -55,6 +66,14 @@ def nearest(name: str, options: Iterable[str]) -> str | None:
 
 def first_line(error: BaseException) -> str:
     """First line of another library's error, for the middle of a sentence.
+
+    Parameters
+    ----------
+    error : BaseException
+
+    Returns
+    -------
+    str
 
     Examples
     --------
@@ -76,6 +95,10 @@ def did_you_mean(name: str, options: Iterable[str], *, limit: int = 8) -> str:
         What is valid.
     limit : int
         Options that are listed at most.
+
+    Returns
+    -------
+    str
 
     Examples
     --------

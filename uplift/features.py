@@ -328,4 +328,5 @@ def _codes(column: Any, field: CategoricalField, buckets: int) -> np.ndarray:
         codes = np.where(codes == OTHER, first + hashed.astype(np.int32), codes)
     lookup = np.append(codes, np.int32(MISSING))
     indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return lookup[indices]
+    result: np.ndarray = lookup[indices]
+    return result

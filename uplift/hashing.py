@@ -49,7 +49,8 @@ def _splitmix64(x: np.ndarray) -> np.ndarray:
     """Finaliser of splitmix64 (Steele, Lea, Flood 2014): spreads every input bit over all output bits."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    result: np.ndarray = x ^ (x >> np.uint64(31))
+    return result
 
 
 def unit_hash(ids: Any, salt: str = "") -> np.ndarray:

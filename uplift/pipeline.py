@@ -60,6 +60,10 @@ class RunResult:
         Seconds per step.
     notes : tuple of str
         What the user should know.
+
+    Examples
+    --------
+    >>> uplift.run("campaign.toml", "runs/spring").folder  # doctest: +SKIP
     """
 
     folder: Path
@@ -138,6 +142,10 @@ def run(
     ------
     UpliftError
         Bad input, or a failed check without `force`. Nothing is written then.
+
+    Examples
+    --------
+    >>> run("campaign.toml", "runs/spring").folder  # doctest: +SKIP
     """
     from uplift.checks import check
 
@@ -484,7 +492,8 @@ def _public_config(config: CampaignFile) -> dict[str, Any]:
 
 def _plain(params: dict[str, Any]) -> dict[str, Any]:
     """Constructor parameters as plain JSON types."""
-    return json.loads(json.dumps(params, default=str))
+    result: dict[str, Any] = json.loads(json.dumps(params, default=str))
+    return result
 
 
 def peak_memory_mb() -> float:

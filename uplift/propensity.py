@@ -21,7 +21,8 @@ def received_propensity(campaign: Campaign) -> np.ndarray | None:
         return received
     weights = np.ones(campaign.n_rows) if campaign.weights is None else campaign.weights
     cell = strata.astype(np.int64) * len(campaign.arms) + campaign.arm_codes
-    return np.bincount(cell, weights)[cell] / np.bincount(strata, weights)[strata]
+    result: np.ndarray = np.bincount(cell, weights)[cell] / np.bincount(strata, weights)[strata]
+    return result
 
 
 def arm_propensities(campaign: Campaign) -> np.ndarray | None:
@@ -44,4 +45,5 @@ def arm_propensities(campaign: Campaign) -> np.ndarray | None:
         return np.broadcast_to(share, (campaign.n_rows, n_arms))
     cells = np.bincount(strata.astype(np.int64) * n_arms + arms, weights, (int(strata.max()) + 1) * n_arms)
     mass = cells.reshape(-1, n_arms)
-    return (mass / mass.sum(axis=1, keepdims=True))[strata]
+    result: np.ndarray = (mass / mass.sum(axis=1, keepdims=True))[strata]
+    return result

@@ -83,6 +83,13 @@ class Roles:
     ) -> Roles:
         """Roles from what a user may write: one name where a list is meant, lists where tuples are.
 
+        Parameters
+        ----------
+        chain, strata, features, exclude, categorical : str or sequence of str
+            One name or several.
+        **columns
+            The other attributes, as they are.
+
         Examples
         --------
         >>> Roles.of(treatment="coupon", control="none", chain="buy").chain

@@ -25,10 +25,18 @@ def compare_runs(runs: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
     out : path
         HTML file, or a folder in which ``compare.html`` is written.
 
+    Returns
+    -------
+    Path
+
     Raises
     ------
     UpliftError
         Not a run folder, the same one twice, too few or too many, or files are missing or damaged.
+
+    Examples
+    --------
+    >>> compare_runs(["runs/spring", "runs/autumn"], "compare.html")  # doctest: +SKIP
     """
     from uplift.reporting.compare import comparison
 

@@ -78,6 +78,10 @@ class RunFolder:
     ----------
     path : Path
         The folder that ``uplift run`` or ``uplift demo`` wrote.
+
+    Examples
+    --------
+    >>> RunFolder.open("runs/spring").read_json("run.json")["chosen_model"]  # doctest: +SKIP
     """
 
     path: Path
@@ -100,6 +104,11 @@ class RunFolder:
 
     def read_json(self, name: str) -> Any:
         """Content of one of the JSON files.
+
+        Parameters
+        ----------
+        name : str
+            File name in the folder.
 
         Raises
         ------

@@ -64,7 +64,8 @@ def train_mask(campaign: Campaign, test: np.ndarray, *, by: str) -> np.ndarray:
     """
     if by != "time" or campaign.times is None:
         return ~test
-    return ~test & (campaign.times < campaign.times[test].min())
+    result: np.ndarray = ~test & (campaign.times < campaign.times[test].min())
+    return result
 
 
 def _late_units(campaign: Campaign, test: float) -> np.ndarray:
@@ -79,7 +80,7 @@ def _late_units(campaign: Campaign, test: float) -> np.ndarray:
     starts = first[units]
     # The cut is over rows' first-seen times, so that about `test` of the rows fall after it.
     cut = np.quantile(starts, 1 - test, method="higher")
-    mask = starts >= cut
+    mask: np.ndarray = starts >= cut
     if mask.all():
         mask = starts > cut
     return mask

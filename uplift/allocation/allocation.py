@@ -60,6 +60,15 @@ class Allocation:
         What the decision rule is worth on randomised data; see :meth:`with_policy_value`.
     recipe : Recipe
         What values, costs and holdout were made with.
+
+    Examples
+    --------
+    >>> from uplift import allocate_arrays
+    >>> plan = allocate_arrays([[3.0], [2.0], [1.0]], [[1.0]] * 3, budget=2.0)
+    >>> plan
+    Allocation(2 of 3 units treated, value 5.00, cost 2.00 of 2.00, gap ...)
+    >>> plan.to_frame()["arm"].tolist()
+    ['arm_1', 'arm_1', 'control']
     """
 
     def __init__(
@@ -149,7 +158,13 @@ class Allocation:
         return decision_ids(self.units, campaign=self.campaign)
 
     def with_policy_value(self, policy_value: dict[str, Any] | None) -> Allocation:
-        """The same allocation with an estimate of its worth on randomised data (JSON-able)."""
+        """The same allocation with an estimate of its worth on randomised data (JSON-able).
+
+        Parameters
+        ----------
+        policy_value : dict or None
+            As of :meth:`uplift.metrics.PolicyValue.to_dict`.
+        """
         other = copy.copy(self)
         other.policy_value = policy_value
         return other
@@ -178,7 +193,8 @@ class Allocation:
 
     def to_frame(self) -> pd.DataFrame:
         """:meth:`to_table` as a pandas frame."""
-        return self.to_table().to_pandas()
+        result: pd.DataFrame = self.to_table().to_pandas()
+        return result
 
     def summary(self) -> dict[str, Any]:
         """The content of ``allocation.json``; None as budget stands for no limit."""
@@ -219,7 +235,13 @@ class Allocation:
         return policy_of_plan(self, labels)
 
     def export(self, path: str | Path, **options: Any) -> Path:
-        """Write the decisions with a manifest; keywords as in :func:`uplift.export.export_allocation`."""
+        """Write the decisions with a manifest; keywords as in :func:`uplift.export.export_allocation`.
+
+        Parameters
+        ----------
+        path : path
+            File (``.parquet``, ``.csv``, ``.jsonl``, ``.duckdb``) or folder to write.
+        """
         from uplift.export import export_allocation
 
         return export_allocation(self, path, **options)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from uplift.allocation.limits import Limit
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Certificate:
     """Bound and sums of one allocation.
 
@@ -50,6 +50,13 @@ class Certificate:
     status : str
         ``"optimal"``: a search proved that nothing is better (to HiGHS' tolerance). ``"certified"``: the gap is what
         is proven. ``"time limit"``, ``"too large"``: the same, and why the search for the optimum ended.
+
+    Examples
+    --------
+    >>> from uplift import allocate_arrays
+    >>> plan = allocate_arrays([[3.0], [2.0], [1.0]], [[1.0]] * 3, budget=2.0)
+    >>> plan.certificate
+    Certificate(value 5.00 for 2.00 of 2.00; no plan brings more than 5.00: gap ..., certified)
     """
 
     budget: float
@@ -101,6 +108,19 @@ class Certificate:
             "price": self.dual_prices["budget"],
         }
         return [budget, *rows]
+
+    def __repr__(self) -> str:
+        budget = f" of {self.budget:,.2f}" if math.isfinite(self.budget) else ""
+        limits = f", {len(self.limits)} limits" if self.limits else ""
+        return (
+            f"Certificate(value {self.expected_value:,.2f} for {self.expected_cost:,.2f}{budget}{limits}; "
+            f"no plan brings more than {self.upper_bound:,.2f}: gap {self.gap:.2g}, {self.status})"
+        )
+
+    def _repr_html_(self) -> str:
+        from uplift.reporting.notebook import certificate_html
+
+        return certificate_html(self)
 
 
 def float_above(number: Fraction) -> float:

@@ -129,7 +129,8 @@ class _Scopes:
         choices = np.arange(self.width)
         for family in range(self.problem.slot.shape[1]):
             found |= self.problem.rows.rowmap[self.problem.slot[units, family][:, None] + choices] == m
-        return found & (self.problem.value[units] > -np.inf)
+        result: np.ndarray = found & (self.problem.value[units] > -np.inf)
+        return result
 
     def amounts(self, m: int, units: np.ndarray) -> np.ndarray:
         """Use of row m by every choice of `units` in multiples; closed choices are very large."""

@@ -65,6 +65,11 @@ class Budget(Constraint):
     ``Budget(5000)``: of everybody (the same as ``budget=5000``). ``Budget(1000, segment="region")``: of each region.
     ``Budget({"north": 2000}, segment="region")``: of the north. ``Budget(800, arm="ten")``: of one arm.
 
+    Parameters
+    ----------
+    limit, segment, level, arm
+        As in :class:`Constraint`.
+
     Examples
     --------
     >>> Budget({"north": 2000}, segment="region").to_dict()
@@ -78,6 +83,11 @@ class Stock(Constraint):
     """At most `limit` units get the arm: ``Stock({"ten": 500, "five": 2000})`` or ``Stock(500, arm="ten")``.
 
     A bare number without `arm` is the stock of each arm. With `segment`: a stock per segment (of each arm).
+
+    Parameters
+    ----------
+    limit, segment, level, arm
+        As in :class:`Constraint`.
 
     Examples
     --------
@@ -93,6 +103,11 @@ class Stock(Constraint):
 
 class Cap(Constraint):
     """At most `limit` units are contacted (with any arm, unless `arm` says which): ``Cap(300, segment="store")``.
+
+    Parameters
+    ----------
+    limit, segment, level, arm
+        As in :class:`Constraint`.
 
     Examples
     --------
@@ -111,6 +126,11 @@ class MaxShare(Constraint):
     ``MaxShare(0.2)``: of everybody; ``MaxShare(0.3, segment="region")``: of each region; ``MaxShare({"ten": 0.1})``:
     at most 10 % of all units get arm ``ten``.
 
+    Parameters
+    ----------
+    limit, segment, level, arm
+        As in :class:`Constraint`.
+
     Examples
     --------
     >>> from uplift import allocate_arrays
@@ -127,6 +147,11 @@ class MinReach(Constraint):
 
     ``MinReach(500, segment="region")``: in each region; ``MinReach({"ten": 50})``: with one arm. Needs what it
     costs, even at negative value. Too much to ask is an error that says what stands in the way.
+
+    Parameters
+    ----------
+    limit, segment, level, arm
+        As in :class:`Constraint`.
 
     Examples
     --------
@@ -145,6 +170,11 @@ class MinROI(Constraint):
 
     On totals, so single steps may return far less; the floor for every single step is ``min_roi=...``. The value is
     the one that is maximised (after `caution`).
+
+    Parameters
+    ----------
+    limit, segment, level, arm
+        As in :class:`Constraint`.
 
     Examples
     --------

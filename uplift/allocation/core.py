@@ -88,7 +88,8 @@ def whole_up(scaled: np.ndarray) -> np.ndarray:
     """As :func:`uplift.allocation.dual.round_up`, for arrays of scaled amounts."""
     nearest = np.rint(scaled)
     close = np.abs(scaled - nearest) <= 4 * 2.0**-52 * np.abs(scaled)
-    return np.where(close, nearest, np.ceil(scaled)).astype(np.int64)
+    result: np.ndarray = np.where(close, nearest, np.ceil(scaled)).astype(np.int64)
+    return result
 
 
 def program(problem: Coupled, core: Core, residual: np.ndarray) -> dict[str, Any]:

@@ -134,7 +134,10 @@ class Coupled:
         self, prices: np.ndarray, units: np.ndarray, most: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Choices whose regret at `prices` is at most `most`: position in `units`, choice, regret."""
-        return near_choices(*self.arrays, *self.tables(prices), units, most)
+        result: tuple[np.ndarray, np.ndarray, np.ndarray] = near_choices(
+            *self.arrays, *self.tables(prices), units, most
+        )
+        return result
 
     def arms_of_problem(self, arms: np.ndarray) -> np.ndarray:
         """Decisions in the order of the problem's rows, int16 [unit]."""

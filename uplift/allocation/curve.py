@@ -22,7 +22,7 @@ CURVE_UNITS = 50_000
 """Units from which the curve of a plan with several constraints is estimated."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BudgetCurve:
     """Points on the relaxed budget curve: concave, and above every real allocation by less than one step.
 
@@ -42,6 +42,13 @@ class BudgetCurve:
         never rising.
     treated : ndarray of int64 [point]
         Units that are not in control.
+
+    Examples
+    --------
+    >>> from uplift import allocate_arrays
+    >>> plan = allocate_arrays([[3.0], [2.0], [1.0]], [[1.0]] * 3, budget=2.0)
+    >>> float(plan.curve.value_at(1.0))
+    3.0
     """
 
     budgets: np.ndarray
@@ -50,9 +57,16 @@ class BudgetCurve:
     marginal_roi: np.ndarray
     treated: np.ndarray
 
+    def __repr__(self) -> str:
+        return (
+            f"BudgetCurve({len(self.budgets)} budgets {self.budgets[0]:,.2f} to {self.budgets[-1]:,.2f}: "
+            f"value {self.values[0]:,.2f} to {self.values[-1]:,.2f})"
+        )
+
     def value_at(self, budget: float | np.ndarray) -> np.ndarray:
         """Value of the relaxed optimum at any budget >= 0, by straight lines between points."""
-        return np.interp(budget, self.budgets, self.values)
+        result: np.ndarray = np.interp(budget, self.budgets, self.values)
+        return result
 
     def to_frame(self) -> pd.DataFrame:
         """One row per point."""
@@ -151,7 +165,8 @@ def constrained_curve(
 
 
 def _taken(array: np.ndarray, arms: np.ndarray) -> np.ndarray:
-    return array[np.arange(len(arms)), arms]
+    result: np.ndarray = array[np.arange(len(arms)), arms]
+    return result
 
 
 def _thin(spends: np.ndarray, values: np.ndarray, points: int) -> np.ndarray:

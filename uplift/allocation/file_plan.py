@@ -40,6 +40,16 @@ class FilePlan:
         Times the source was read to decide (writing reads it once more).
     core : int
         Units that needed a second look.
+
+    Examples
+    --------
+    >>> import pyarrow as pa, pyarrow.parquet as pq, tempfile, pathlib
+    >>> from uplift.allocation import MenuFile, allocate_file
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> pq.write_table(pa.table({"user": ["a", "b"], "gain": [3.0, 2.0], "price": [1.0, 1.0]}), folder / "menus.parquet")
+    >>> audience = MenuFile(folder / "menus.parquet", unit="user", value={"mail": "gain"}, cost={"mail": "price"})
+    >>> allocate_file(audience, folder / "plan.parquet", budget=1.0).certificate.counts
+    {'control': 1, 'mail': 1}
     """
 
     path: Path

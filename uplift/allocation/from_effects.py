@@ -186,7 +186,8 @@ def cautious(effects: Effects, stage: str, arm: str, caution: float) -> np.ndarr
         )
     width = effects.tau_high(stage, arm).astype(np.float64) - effects.tau_low(stage, arm)
     error = width / (2 * NormalDist().inv_cdf(0.5 + effects.level / 2))
-    return uplift.astype(np.float64) - caution * error
+    result: np.ndarray = uplift.astype(np.float64) - caution * error
+    return result
 
 
 def _not_disturbed(

@@ -32,6 +32,14 @@ class Limit:
     arm, segment, level : str or None
         What the limit counts: one arm (None: every arm but the control) and one level of a segment's column (None:
         everybody).
+
+    Examples
+    --------
+    >>> from uplift import allocate_arrays
+    >>> from uplift.allocation import Cap
+    >>> plan = allocate_arrays([[3.0], [2.0], [1.0]], [[1.0]] * 3, budget=None, constraints=[Cap(1)])
+    >>> [(limit.name, limit.use) for limit in plan.certificate.limits]
+    [('cap', 1.0)]
     """
 
     name: str

@@ -100,7 +100,10 @@ def within_split(influence: np.ndarray | None, base: np.ndarray | None) -> np.nd
     """Standard error [stage] of the difference of two Qinis on the same test units, from influences [unit, stage]."""
     if influence is None or base is None or influence.shape != base.shape:
         return None
-    return np.sqrt(np.square(influence.astype(np.float64) - base.astype(np.float64)).sum(axis=0))
+    result: np.ndarray = np.sqrt(
+        np.square(influence.astype(np.float64) - base.astype(np.float64)).sum(axis=0)
+    )
+    return result
 
 
 def interval(value: float, se: float) -> tuple[float, float]:

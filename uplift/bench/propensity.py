@@ -66,7 +66,8 @@ def _logistic(matrix: np.ndarray, treated: np.ndarray, others: np.ndarray, seed:
     from sklearn.preprocessing import StandardScaler
 
     model: Any = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2_000))
-    return model.fit(matrix, treated).predict_proba(others)[:, 1]
+    result: np.ndarray = model.fit(matrix, treated).predict_proba(others)[:, 1]
+    return result
 
 
 def _trees(matrix: np.ndarray, treated: np.ndarray, others: np.ndarray, seed: int) -> np.ndarray:

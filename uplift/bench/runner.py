@@ -157,7 +157,8 @@ class BenchFolder:
         if not file.is_file():
             return None
         with np.load(file) as content:
-            return content["influence"]
+            result: np.ndarray = content["influence"]
+            return result
 
     def run(self, job: Task) -> Record:
         """Fit in a process of its own and keep the record; a fit that fails, or takes too long, is recorded as such."""
@@ -320,7 +321,8 @@ def _reason(code: int, complaints: str) -> str:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return result
     except (OSError, ValueError) as error:
         raise OutputError(f"{file} cannot be read ({error}); delete it and run again.") from error
 

@@ -122,7 +122,8 @@ class Suite:
         UpliftError
             Unknown name.
         """
-        return _named(self.data, [name], "data set", self.name)[0]
+        result: DataEntry = _named(self.data, [name], "data set", self.name)[0]
+        return result
 
     def chosen(self, names: Iterable[str] | None) -> tuple[Variant, ...]:
         """The variants of these names, in the suite's order; all for None.

@@ -161,7 +161,7 @@ def _entry(content: dict[str, Any], source: str, number: int) -> DataEntry:
         raise UpliftError(
             f"{source}: {where}: unknown source {wanted!r}; {did_you_mean(wanted, known, limit=len(known))}"
         )
-    entry = _checked(entry_class(wanted), content, source, where)
+    entry: DataEntry = _checked(entry_class(wanted), content, source, where)
     if entry.judge is not None:
         from uplift.bench.measures import MEASURES
 

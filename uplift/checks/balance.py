@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -88,9 +89,16 @@ def _how(design: Design) -> str:
     return " within strata" if design.campaign.stratum_codes is not None else ""
 
 
-def _plot_data(found: list[Comparison], smd: np.ndarray, p: np.ndarray) -> dict[str, dict[str, dict]]:
+def _plot_data(
+    found: list[Comparison], smd: np.ndarray, p: np.ndarray
+) -> dict[str, dict[str, dict[str, Any]]]:
     """{feature: {arm: number}}: the category with the largest |SMD| stands for its feature."""
-    result: dict[str, dict[str, dict]] = {"smd": {}, "missing_smd": {}, "level": {}, "p_adjusted": {}}
+    result: dict[str, dict[str, dict[str, Any]]] = {
+        "smd": {},
+        "missing_smd": {},
+        "level": {},
+        "p_adjusted": {},
+    }
     for one, size, chance in zip(found, smd, p, strict=True):
         kind = "missing_smd" if one.part == " (missing)" else "smd"
         arms = result[kind].setdefault(one.feature, {})

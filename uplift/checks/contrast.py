@@ -100,7 +100,7 @@ class Contrast:
         """
         base = np.ones(len(self.rows)) if self.sampling is None else self.sampling
         if self.propensity is not None:
-            return base / self.propensity
+            return np.asarray(base / self.propensity)
         stratum = self.dense_stratum
         if stratum is None:
             return base
@@ -108,7 +108,8 @@ class Contrast:
         total = np.bincount(stratum, base, size)
         treated = np.bincount(stratum, base * self.treated, size)
         other = np.where(self.treated, (total - treated)[stratum], treated[stratum])
-        return base * other / total[stratum]
+        result: np.ndarray = base * other / total[stratum]
+        return result
 
     @cached_property
     def totals(self) -> tuple[float, float]:
@@ -137,13 +138,14 @@ class Contrast:
     def small_stratum_factor(self) -> np.ndarray | float:
         """Root of m / (m - 1) for m units in a row's stratum: exact permutation variance for pairs too."""
         if self.dense_stratum is None:
-            return (self.n_units / max(self.n_units - 1, 1)) ** 0.5
+            return float((self.n_units / max(self.n_units - 1, 1)) ** 0.5)
         key = self.dense_stratum
         if self.dense_unit is not None:
             span = int(self.dense_unit.max(initial=0)) + 1
             key = np.unique(key * span + self.dense_unit) // span
         units = np.bincount(key, minlength=int(self.dense_stratum.max(initial=-1)) + 1)
-        return np.sqrt(units / np.maximum(units - 1, 1))[self.dense_stratum]
+        result: np.ndarray = np.sqrt(units / np.maximum(units - 1, 1))[self.dense_stratum]
+        return result
 
     @cached_property
     def _vectors(self) -> np.ndarray:
@@ -188,7 +190,8 @@ class Contrast:
         # Both arms weigh the same in a stratum, so taking off its mean changes only the standard error.
         total = np.bincount(self.dense_stratum, self.weight)
         sums = np.bincount(self.dense_stratum, self.weight * values)
-        return (sums / np.where(total > 0, total, 1.0))[self.dense_stratum]
+        result: np.ndarray = (sums / np.where(total > 0, total, 1.0))[self.dense_stratum]
+        return result
 
 
 def mid_ranks(contrast: Contrast, score: np.ndarray) -> np.ndarray:

@@ -149,7 +149,8 @@ def _score(feature: Feature, rows: np.ndarray, target: np.ndarray, half: np.ndar
     values = feature.values[rows]
     missing = np.isnan(values)
     if not feature.categorical and (missing.all() or not missing.any()):
-        return np.nan_to_num(values)
+        result: np.ndarray = np.nan_to_num(values)
+        return result
     codes = (
         np.where(missing, 0, values + 1).astype(np.int64) if feature.categorical else missing.astype(np.int64)
     )

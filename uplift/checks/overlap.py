@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from uplift.checks.design import Design
@@ -32,7 +34,7 @@ def check_overlap(design: Design) -> CheckResult:
     return CheckResult(check="overlap", title=title, status=status, detail=detail, data=data)
 
 
-def _strata(design: Design, stratum: np.ndarray) -> tuple[Status, str, dict]:
+def _strata(design: Design, stratum: np.ndarray) -> tuple[Status, str, dict[str, Any]]:
     treated = design.campaign.arm_codes > 0
     size = int(stratum.max()) + 1
     n, n_treated = np.bincount(stratum, minlength=size), np.bincount(stratum, treated, size)
@@ -49,7 +51,7 @@ def _strata(design: Design, stratum: np.ndarray) -> tuple[Status, str, dict]:
     return status, f"{numbers}; {advice}.", data
 
 
-def _propensities(design: Design, p: np.ndarray) -> tuple[Status, str, dict]:
+def _propensities(design: Design, p: np.ndarray) -> tuple[Status, str, dict[str, Any]]:
     campaign = design.campaign
     small, certain = float((p < SMALL).mean()), float((p >= 1 - 1e-9).mean())
     ess = {}

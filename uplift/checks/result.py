@@ -89,6 +89,13 @@ class CheckResult:
         Numbers, and advice in one sentence.
     data : dict
         Plain JSON types, for plots.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> campaign = uplift.simulate(rows=2_000, arms=1, chain=("buy",), seed=0).campaign()
+    >>> [one.status for one in campaign.check().results][:3]
+    ['pass', 'pass', 'pass']
     """
 
     check: str
@@ -120,6 +127,14 @@ class CheckReport:
     results : tuple of CheckResult
     campaign : str
         Name of the campaign.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> campaign = uplift.simulate(rows=2_000, arms=1, chain=("buy",), seed=0).campaign()
+    >>> report = campaign.check()
+    >>> report.passed, len(report.results) > 5
+    (True, True)
     """
 
     results: tuple[CheckResult, ...]

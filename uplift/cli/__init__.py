@@ -13,6 +13,7 @@ from uplift.cli import (
     export_commands,
     init_command,
     list_command,
+    measure_command,
     model_commands,
     run_commands,
     tune_commands,
@@ -41,6 +42,7 @@ for room in (
     decision_commands,
     value_command,
     export_commands,
+    measure_command,
     data_commands,
     bench_commands,
 ):

@@ -128,10 +128,10 @@ def _short(card: ModelCard, fact: str) -> str:
     if fact == "propensity" and value.startswith("row weights"):
         return "row weights"
     if fact == "source":
-        return value.partition(", doi ")[0]
+        return str(value.partition(", doi ")[0])
     for mark in ("; ", ": ", ", "):
         value = value.partition(mark)[0]
-    return value
+    return str(value)
 
 
 def _one(card: ModelCard, parameters: list[dict[str, Any]]) -> RenderableType:

@@ -185,6 +185,12 @@ class DatasetCard(_Strict):
         Why it cannot be loaded as a campaign, and what to do instead.
     obtain : str
         How to get it when there is no address to download from.
+
+    Examples
+    --------
+    >>> from uplift.datasets import get_card
+    >>> get_card("hillstrom").name
+    'hillstrom'
     """
 
     name: str = Field(pattern="^[a-z0-9_]+$")
@@ -263,6 +269,10 @@ def read_card(text: str, where: str = "card") -> DatasetCard:
 def list_datasets() -> list[DatasetCard]:
     """All cards, by name.
 
+    Returns
+    -------
+    list of DatasetCard
+
     Examples
     --------
     >>> [card.name for card in list_datasets() if card.name.startswith("criteo")]
@@ -278,6 +288,10 @@ def get_card(name: str) -> DatasetCard:
     ----------
     name : str
         One of :func:`list_datasets`.
+
+    Returns
+    -------
+    DatasetCard
 
     Raises
     ------

@@ -67,6 +67,10 @@ def get_dataset(
     DatasetError
         Unknown name, no address known (the sentence says where to get it and where to put it), the network
         fails, the folder cannot be written, or size or digest differ from the card.
+
+    Examples
+    --------
+    >>> get_dataset("hillstrom")  # doctest: +SKIP
     """
     return get_files(get_card(name), home=home, progress=progress, force=force)
 
@@ -250,7 +254,7 @@ def _fetch_once(url: str, part: Path, file: FileCard, progress: Progress | None)
 def _read(response: Any) -> bytes:
     # TLS and socket failures are bare OSErrors here; keep them apart from a full disk.
     try:
-        return response.read(CHUNK)
+        return bytes(response.read(CHUNK))
     except (OSError, http.client.HTTPException) as error:
         raise ConnectionError(str(error) or type(error).__name__) from error
 

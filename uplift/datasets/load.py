@@ -41,6 +41,10 @@ def load_dataset(name: str, *, rows: int | None = None, home: Home = None, seed:
     DatasetError
         Unknown name, files missing (the sentence says where to get them) or damaged, `rows` not positive, or
         a data set that is no campaign because it has no control arm.
+
+    Examples
+    --------
+    >>> campaign = load_dataset("hillstrom", rows=1_000)  # doctest: +SKIP
     """
     card = get_card(name)
     if card.refused is not None:

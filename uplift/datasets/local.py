@@ -27,6 +27,19 @@ def data_homes(home: Home = None) -> list[Path]:
 
     An explicit `home` is the only one. Otherwise the folder in the environment variable
     ``UPLIFT_DATA_HOME``, when set, then ``datasets`` in the user's cache folder.
+
+    Parameters
+    ----------
+    home : path, optional
+
+    Returns
+    -------
+    list of Path
+
+    Examples
+    --------
+    >>> data_homes("data")
+    [PosixPath('data')]
     """
     if home is not None:
         return [Path(home).expanduser()]
@@ -65,10 +78,18 @@ def find_files(name: str, home: Home = None) -> list[Path]:
     home : path, optional
         Only folder to search; default ``UPLIFT_DATA_HOME``, then the user's cache.
 
+    Returns
+    -------
+    list of Path
+
     Raises
     ------
     DatasetError
         Unknown name, or the files are not there; the sentence says how to get them and where to put them.
+
+    Examples
+    --------
+    >>> find_files("hillstrom")  # doctest: +SKIP
     """
     card = get_card(name)
     found = locate(card, home)

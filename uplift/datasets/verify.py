@@ -34,6 +34,10 @@ class Finding:
         ``"warn"``: the card has nothing to compare with, or the rows needed care.
     detail : str
         Found and expected.
+
+    Examples
+    --------
+    >>> verify_dataset("hillstrom")[0]  # doctest: +SKIP
     """
 
     check: str
@@ -54,10 +58,18 @@ def verify_dataset(name: str, *, home: Home = None) -> list[Finding]:
     home : path, optional
         Only folder to search; default ``UPLIFT_DATA_HOME``, then the user's cache.
 
+    Returns
+    -------
+    list of Finding
+
     Raises
     ------
     DatasetError
         Unknown name, or the files are not there.
+
+    Examples
+    --------
+    >>> [finding.status for finding in verify_dataset("hillstrom")]  # doctest: +SKIP
     """
     card = get_card(name)
     found = locate(card, home)

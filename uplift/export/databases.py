@@ -122,10 +122,18 @@ def verify_database(url: str, table: str = "allocation", *, campaign: str | None
     campaign : str, optional
         Its latest export; default the latest of all.
 
+    Returns
+    -------
+    Verification
+
     Raises
     ------
     OutputError
         Nothing was exported into the table.
+
+    Examples
+    --------
+    >>> verify_database("sqlite:///crm.sqlite", "coupons").passed  # doctest: +SKIP
     """
     with connect(url, write=False) as db:
         clause, values = f"table_name = {MARK}", [table]

@@ -24,7 +24,7 @@ from uplift.policy import Policy
 BLOCK = 1 << 20
 NEEDED = ("arm", "expected_value", "expected_cost", "holdout")
 CONTRACT = (
-    "decision_id", "revision", "campaign", "arm", "arm_label", "role", "reason", "holdout", "propensity",
+    "decision_id", "revision", "campaign", "arm", "arm_label", "role", "reason", "holdout", "planned_arm", "propensity",
     "expected_value", "expected_cost", "valid_from", "valid_until", "model", "model_hash", "run_id", "updated_at",
 )  # fmt: skip
 """Columns of every export beside the unit's (``updated_at`` in databases only)."""
@@ -43,9 +43,12 @@ class Decisions:
 
     Columns, in order: the unit; ``decision_id`` (of campaign and unit, the same in every export); ``revision`` (1,
     raised when an exported decision is changed); ``campaign``; ``arm``; ``arm_label``; ``role`` and ``reason`` (see
-    :mod:`uplift.export.reasons`); ``holdout``; ``propensity``; ``expected_value`` and ``expected_cost`` (money, of
+    :mod:`uplift.export.reasons`); ``holdout``; ``planned_arm``; ``propensity``; ``expected_value`` and ``expected_cost`` (money, of
     the chosen arm, against control); ``uplift__STAGE`` per stage where effects are known; ``valid_from``,
     ``valid_until`` (UTC); ``model``; ``model_hash``; ``run_id``.
+
+    ``planned_arm`` is the arm without the coin of the holdout: what a held-out unit would have got at the plan's
+    prices (null where that is not known), and for everybody else ``arm``. :func:`uplift.measure` compares by it.
 
     ``propensity`` is P(the unit gets the arm it got | it is in this audience), over the draw of the holdout with
     share h: 1 - h for a unit that gets an arm; 1 for one that is best left in control, held out or not; h for a
@@ -131,12 +134,12 @@ class Decisions:
             )
 
     def __len__(self) -> int:
-        return self.table.num_rows
+        return int(self.table.num_rows)
 
     @property
     def unit_column(self) -> str:
         """Name of the unit's column."""
-        return self.table.column_names[0]
+        return str(self.table.column_names[0])
 
     @property
     def control(self) -> str:
@@ -229,13 +232,21 @@ class Decisions:
             return chances
         known = np.nan if share is None else 1.0 - share
         chances[self.arm_codes > 0] = known
-        rows = np.flatnonzero(self.held_out)
-        would = self._would_be(rows)
-        if share is None or would is None:
-            chances[rows] = np.nan
-        else:
-            chances[rows] = np.where(would > 0, share, 1.0)
+        planned = self.planned_codes[self.held_out]
+        chances[self.held_out] = (
+            np.nan if share is None else np.where(planned < 0, np.nan, np.where(planned > 0, share, 1.0))
+        )
         return chances
+
+    @cached_property
+    def planned_codes(self) -> np.ndarray:
+        """The arm without the coin of the holdout, int16 [unit]; -1 where it is not known."""
+        codes = self.arm_codes.copy()
+        rows = np.flatnonzero(self.held_out)
+        if len(rows):
+            would = self._would_be(rows)
+            codes[rows] = -1 if would is None else would
+        return codes
 
     def _would_be(self, rows: np.ndarray) -> np.ndarray | None:
         """Arm codes that held-out units would have got at the plan's prices."""
@@ -308,6 +319,7 @@ class Decisions:
             "role": _named(self.roles[rows], ROLES),
             "reason": _named(codes[rows], names or ("control",)),
             "holdout": pa.array(self.held_out[rows]),
+            "planned_arm": _named(self.planned_codes[rows], self.arms),
             "propensity": pa.array(chances, mask=np.isnan(chances)),
             "expected_value": pa.array(self._numbers("expected_value", start, stop)),
             "expected_cost": pa.array(self._numbers("expected_cost", start, stop)),
@@ -403,7 +415,7 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
 
 def _named(codes: np.ndarray, names: Any) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(
-        pa.array(codes.astype(np.int16)), pa.array(list(names), pa.string())
+        pa.array(codes.astype(np.int16), mask=codes < 0), pa.array(list(names), pa.string())
     )
 
 

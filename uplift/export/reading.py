@@ -14,7 +14,7 @@ from uplift.errors import OutputError, first_line
 from uplift.export.formats import read_blocks
 
 TEXT = (
-    "decision_id", "campaign", "arm", "arm_label", "role", "reason", "valid_from", "valid_until", "model",
+    "decision_id", "campaign", "arm", "arm_label", "planned_arm", "role", "reason", "valid_from", "valid_until", "model",
     "model_hash", "run_id",
 )  # fmt: skip
 """Columns of the contract that hold text in row formats, beside the unit."""

@@ -47,6 +47,10 @@ def from_allocation(
     **options
         ``valid_from``, ``valid_until``, ``known_share`` of :class:`Decisions`.
 
+    Returns
+    -------
+    Decisions
+
     Examples
     --------
     >>> from uplift import allocate_arrays
@@ -104,10 +108,18 @@ def from_run(folder: str | os.PathLike[str], **options: Any) -> Decisions:
     **options
         ``run_id``, ``valid_from``, ``valid_until`` of :class:`Decisions`.
 
+    Returns
+    -------
+    Decisions
+
     Raises
     ------
     UpliftError
         It is no run folder, or the run made no allocation.
+
+    Examples
+    --------
+    >>> from_run("runs/spring").holdout_share  # doctest: +SKIP
     """
     run = RunFolder.open(folder)
     if not (run.path / names.ALLOCATION_PARQUET).exists():
@@ -170,6 +182,10 @@ def from_file(
     **options
         Keywords of :class:`Decisions`.
 
+    Returns
+    -------
+    Decisions
+
     Raises
     ------
     OutputError
@@ -230,6 +246,10 @@ def from_table(table: pa.Table, *, control: str | None = None, **options: Any) -
     **options
         Keywords of :class:`Decisions`; effects are found by unit id.
 
+    Returns
+    -------
+    Decisions
+
     Raises
     ------
     OutputError
@@ -285,10 +305,18 @@ def policy_of_run(run: RunFolder) -> Policy:
     ----------
     run : RunFolder
 
+    Returns
+    -------
+    Policy
+
     Raises
     ------
     UpliftError
         The run made no allocation, or its plan is of an earlier version that does not say what its limits count.
+
+    Examples
+    --------
+    >>> policy_of_run(RunFolder.open("runs/spring")).save("policy.json")  # doctest: +SKIP
     """
     if run.read_json(names.RUN)["config"]["decide"] is None:
         return _policy(run, ())  # says so

@@ -44,7 +44,7 @@ from uplift.hashing import as_text
 _CONTACT = "contact."
 _UNIT = "unit"
 _SIMPLE = (
-    _UNIT, "decision_id", "revision", "campaign", "arm", "arm_label", "role", "reason", "holdout", "propensity",
+    _UNIT, "decision_id", "revision", "campaign", "arm", "arm_label", "role", "reason", "holdout", "planned_arm", "propensity",
     "expected_value", "expected_cost", "valid_from", "valid_until", "model", "model_hash", "run_id",
 )  # fmt: skip
 
@@ -131,7 +131,13 @@ class Template(BaseModel):
         return self
 
     def style(self, spreadsheet_safe: bool) -> Style:
-        """How row formats write values."""
+        """How row formats write values.
+
+        Parameters
+        ----------
+        spreadsheet_safe : bool
+            Disarm formulas.
+        """
         return Style(
             spreadsheet_safe=spreadsheet_safe,
             timestamp=self.timestamp,
@@ -151,7 +157,15 @@ class Template(BaseModel):
     def row_schema(
         self, decisions: Decisions, contacts: pa.Table | None, *, suppression: bool = False
     ) -> pa.Schema:
-        """Of the rows that :func:`mapped` yields."""
+        """Of the rows that :func:`mapped` yields.
+
+        Parameters
+        ----------
+        decisions : Decisions
+        contacts : pyarrow.Table or None
+        suppression : bool
+            Of the file with the held-out units.
+        """
         return _map(
             decisions._block(0, 0), self, decisions, _Contacts(self, decisions, contacts), suppression
         ).schema
@@ -263,6 +277,10 @@ def suppression_path(target: Path) -> Path:
 def template_names() -> tuple[str, ...]:
     """Templates that come with the package.
 
+    Returns
+    -------
+    tuple of str
+
     Examples
     --------
     >>> template_names()
@@ -281,6 +299,10 @@ def load_template(name: str) -> Template:
     ----------
     name : str
         One of :func:`template_names`.
+
+    Returns
+    -------
+    Template
 
     Raises
     ------
@@ -305,6 +327,10 @@ def read_template(path: str | os.PathLike[str]) -> Template:
     ----------
     path : path
         A TOML file with the keys of :class:`Template`; a column is a table ``[[columns]]``.
+
+    Returns
+    -------
+    Template
 
     Raises
     ------

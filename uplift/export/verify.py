@@ -28,7 +28,21 @@ CHECKED = (
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: ``status`` is ``pass``, ``fail`` or ``skip``."""
+    """One thing that was looked at: ``status`` is ``pass``, ``fail`` or ``skip``.
+
+    Attributes
+    ----------
+    name, status, detail : str
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from uplift import allocate_arrays
+    >>> plan = allocate_arrays([[3.0], [2.0]], [[1.0], [1.0]], budget=1.0)
+    >>> found = verify_export(plan.export(pathlib.Path(tempfile.mkdtemp()) / "plan.csv"))
+    >>> found.checks[0].name, found.checks[0].status
+    ('files', 'pass')
+    """
 
     name: str
     status: str
@@ -44,6 +58,15 @@ class Verification:
     target : str
     manifest : dict
     checks : tuple of Check
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from uplift import allocate_arrays
+    >>> plan = allocate_arrays([[3.0], [2.0]], [[1.0], [1.0]], budget=1.0)
+    >>> found = verify_export(plan.export(pathlib.Path(tempfile.mkdtemp()) / "plan.csv"))
+    >>> found.passed
+    True
     """
 
     target: str

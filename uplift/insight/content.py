@@ -204,6 +204,15 @@ class Insight(_Part):
         The parts; empty or None where they were not asked for or could not be computed.
     notes : tuple of str
         What was left out, and why.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> learn, test = uplift.simulate(rows=2_000, arms=1, chain=("buy",), seed=0).campaign().split(test=0.5)
+    >>> effects = uplift.make_model("lightgbm_s", n_estimators=10).fit(learn).predict(test)
+    >>> found = uplift.explain(test, effects)
+    >>> found.stage, found.arms
+    ('buy', ('coupon_5',))
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -223,12 +232,21 @@ class Insight(_Part):
     notes: tuple[str, ...] = ()
 
     def write(self, path: str | os.PathLike[str]) -> Path:
-        """Write ``insight.json`` atomically."""
+        """Write ``insight.json`` atomically.
+
+        Parameters
+        ----------
+        path : path
+        """
         return write_json(path, self.model_dump(mode="json"))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Insight:
         """Read ``insight.json``.
+
+        Parameters
+        ----------
+        path : path
 
         Raises
         ------
@@ -258,37 +276,67 @@ class Insight(_Part):
         return arm
 
     def plot_importance(self, arm: str | None = None) -> go.Figure:
-        """Permutation importance of the features; default the first arm."""
+        """Permutation importance of the features; default the first arm.
+
+        Parameters
+        ----------
+        arm : str, optional
+        """
         from uplift.reporting.figures import importance_figure
 
         return importance_figure(self, self.arm(arm))
 
     def plot_dependence(self, feature: str | None = None, arm: str | None = None) -> go.Figure:
-        """Effect by one feature, predicted and observed; default the most important feature and the first arm."""
+        """Effect by one feature, predicted and observed; default the most important feature and the first arm.
+
+        Parameters
+        ----------
+        feature, arm : str, optional
+        """
         from uplift.reporting.figures import dependence_figure
 
         return dependence_figure(self, feature, self.arm(arm))
 
     def plot_spread(self, stage: str | None = None) -> go.Figure:
-        """Distribution of the predicted effects of every arm; default the stage that is looked at."""
+        """Distribution of the predicted effects of every arm; default the stage that is looked at.
+
+        Parameters
+        ----------
+        stage : str, optional
+        """
         from uplift.reporting.figures import spread_figure
 
         return spread_figure(self, stage)
 
     def plot_quadrants(self, arm: str | None = None) -> go.Figure:
-        """Persuadables, sure things, lost causes and do-not-disturb; default the first arm."""
+        """Persuadables, sure things, lost causes and do-not-disturb; default the first arm.
+
+        Parameters
+        ----------
+        arm : str, optional
+        """
         from uplift.reporting.figures import quadrants_figure
 
         return quadrants_figure(self, self.arm(arm))
 
     def plot_segments(self, arm: str | None = None) -> go.Figure:
-        """Predicted and observed effect of the segments; default the first arm."""
+        """Predicted and observed effect of the segments; default the first arm.
+
+        Parameters
+        ----------
+        arm : str, optional
+        """
         from uplift.reporting.figures import segments_figure
 
         return segments_figure(self, self.arm(arm))
 
     def plot_shap(self, arm: str | None = None) -> go.Figure:
-        """SHAP values of the surrogate; default the first arm."""
+        """SHAP values of the surrogate; default the first arm.
+
+        Parameters
+        ----------
+        arm : str, optional
+        """
         from uplift.reporting.figures import shap_figure
 
         return shap_figure(self, self.arm(arm))

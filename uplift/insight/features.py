@@ -155,7 +155,8 @@ def round_cuts(values: np.ndarray, count: int = CUTS) -> np.ndarray:
         step = max(1.0, float(round(step)))
     digits = max(0, 2 - math.floor(math.log10(step)))
     cuts = np.unique(np.round(np.round(quantiles / step) * step, digits))
-    return cuts[(cuts >= values.min()) & (cuts < values.max())]
+    result: np.ndarray = cuts[(cuts >= values.min()) & (cuts < values.max())]
+    return result
 
 
 def _categorical(name: str, column: pa.ChunkedArray) -> Feature:

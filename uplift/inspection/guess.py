@@ -38,6 +38,16 @@ class Guess:
     why : str
     options : tuple of str
         Other answers that are possible, for a question.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from uplift.inspection import inspect
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "log.csv"
+    >>> _ = file.write_text("id,coupon,bought,age\\n" + "\\n".join(f"{i},{('none', 'ten')[i % 2]},{int(i % 3 == 0)},{20 + i % 50}" for i in range(200)))
+    >>> found = inspect(file)
+    >>> found.proposal.guesses["treatment"].value
+    'coupon'
     """
 
     role: str
@@ -66,6 +76,16 @@ class Proposal:
         What the reader should know.
     doubtful : dict of column to str
         Features that may have been recorded after the treatment, and why that is suspected.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from uplift.inspection import inspect
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "log.csv"
+    >>> _ = file.write_text("id,coupon,bought,age\\n" + "\\n".join(f"{i},{('none', 'ten')[i % 2]},{int(i % 3 == 0)},{20 + i % 50}" for i in range(200)))
+    >>> found = inspect(file)
+    >>> found.proposal.column("treatment")
+    'coupon'
     """
 
     guesses: Mapping[str, Guess]
@@ -77,7 +97,12 @@ class Proposal:
     doubtful: Mapping[str, str] = field(default_factory=dict)
 
     def column(self, role: str) -> str | None:
-        """The one column (or arm) of a role."""
+        """The one column (or arm) of a role.
+
+        Parameters
+        ----------
+        role : str
+        """
         guess = self.guesses.get(role)
         return guess.value if guess is not None and isinstance(guess.value, str) else None
 
@@ -109,6 +134,16 @@ def guess_roles(
     Returns
     -------
     Proposal
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from uplift.inspection import inspect
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "log.csv"
+    >>> _ = file.write_text("id,coupon,bought,age\\n" + "\\n".join(f"{i},{('none', 'ten')[i % 2]},{int(i % 3 == 0)},{20 + i % 50}" for i in range(200)))
+    >>> proposal = inspect(file).proposal  # reads the file and calls this
+    >>> proposal.chain
+    ('bought',)
     """
     answers = dict(fixed or {})
     by_name = {column.name: column for column in profiles}

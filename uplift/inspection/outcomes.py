@@ -64,7 +64,8 @@ def as_stage(column: Profile, how: From) -> np.ndarray:
     if how == "filled":
         return (column.codes >= 0).astype(np.int8)
     assert column.numbers is not None
-    return (np.nan_to_num(column.numbers) > 0).astype(np.int8)
+    result: np.ndarray = (np.nan_to_num(column.numbers) > 0).astype(np.int8)
+    return result
 
 
 def find_outcomes(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -110,7 +110,7 @@ def read_text(column: pa.Array | pa.ChunkedArray, *, comma: bool = False) -> Rea
     return None
 
 
-_Found = tuple[Kind, list, str, bool]
+_Found = tuple[Kind, list[Any], str, bool]
 
 
 def _flags(shown: list[str]) -> _Found | None:

@@ -41,6 +41,16 @@ class Inspection:
         The first of them.
     kinds : dict of column to str
         What each column holds: yes/no, number, date, text or empty.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from uplift.inspection import inspect
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "log.csv"
+    >>> _ = file.write_text("id,coupon,bought,age\\n" + "\\n".join(f"{i},{('none', 'ten')[i % 2]},{int(i % 3 == 0)},{20 + i % 50}" for i in range(200)))
+    >>> found = inspect(file)
+    >>> found.columns
+    ('id', 'coupon', 'bought', 'age')
     """
 
     source: str
@@ -56,6 +66,10 @@ class Inspection:
 
     def with_answers(self, answers: Mapping[str, str | tuple[str, ...] | None]) -> Inspection:
         """The same file, guessed again with what a person said (see :func:`uplift.inspection.guess.guess_roles`).
+
+        Parameters
+        ----------
+        answers : mapping of role to column(s) or None
 
         Raises
         ------

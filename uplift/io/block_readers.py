@@ -90,9 +90,10 @@ class _ParquetReader(Reader):
         super().__init__(file, groups)
 
     def _open(self) -> Iterator[pa.RecordBatch]:
-        return self._parquet.iter_batches(
+        result: Iterator[pa.RecordBatch] = self._parquet.iter_batches(
             batch_size=_READ_ROWS, row_groups=list(self.groups), columns=self._columns
         )
+        return result
 
     def close(self) -> None:
         self._parquet.close(force=True)

@@ -21,7 +21,7 @@ CURVE_POINTS = 101
 GROUPS = 10
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Curve:
     """Curves of one model, stage and arm at plotting resolution, by descending predicted uplift.
 
@@ -36,6 +36,15 @@ class Curve:
     toc, toc_low, toc_high : ndarray [point]
         Mean difference among the treated share less that among all, and its pointwise band; NaN where the share is too
         small to compare anything.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> learn, test = uplift.simulate(rows=2_000, arms=1, chain=("buy",), seed=0).campaign().split(test=0.5)
+    >>> effects = uplift.make_model("lightgbm_s", n_estimators=10).fit(learn).predict(test)
+    >>> curve = uplift.evaluate(test, effects, draws=20).curves["lightgbm_s", "buy", "coupon_5"]
+    >>> len(curve.share), float(curve.share[-1])
+    (101, 1.0)
     """
 
     share: np.ndarray
@@ -48,6 +57,18 @@ class Curve:
     toc: np.ndarray
     toc_low: np.ndarray
     toc_high: np.ndarray
+
+    def __repr__(self) -> str:
+        best = int(np.argmax(self.gain))
+        return (
+            f"Curve({len(self.share)} points: gain {self.gain[-1]:.4g} per customer when all are treated, "
+            f"most {self.gain[best]:.4g} when the best {self.share[best]:.0%} are)"
+        )
+
+    def _repr_html_(self) -> str:
+        from uplift.reporting.notebook import curve_html
+
+        return curve_html(self)
 
 
 class Scored(NamedTuple):
@@ -171,7 +192,9 @@ class ArmScores:
         reach = inference.normal_quantile(self.confidence) * se
         return {"metric": metric, "value": value, "se": se, "low": value - reach, "high": value + reach}
 
-    def _calibration(self, tau: np.ndarray, tenths: list[dict], missing: list[str]) -> list[dict[str, Any]]:
+    def _calibration(
+        self, tau: np.ndarray, tenths: list[dict[str, Any]], missing: list[str]
+    ) -> list[dict[str, Any]]:
         comparison = self.comparison
         try:
             slope = calibration_slope(tau, comparison.treated, self.adjusted, comparison.weight)
@@ -196,7 +219,8 @@ class ArmScores:
         if metric == HEADLINE:
             return scores.qini_per_capita(draws)
         if metric in BINARY_ONLY:
-            return getattr(scores, metric)(raw)
+            result: np.ndarray = getattr(scores, metric)(raw)
+            return result
         share = next(share for share in self.top if uplift_at_id(share) == metric)
         return scores.uplift_at(draws, share)
 
@@ -230,7 +254,7 @@ class ArmScores:
         parts += toc_with_band(ranking.cells, draws, grid, z)
         return Curve(grid, *parts)
 
-    def _tenths(self, ranking: Ranking, tau: np.ndarray) -> list[dict]:
+    def _tenths(self, ranking: Ranking, tau: np.ndarray) -> list[dict[str, Any]]:
         cuts = ranking.cuts(GROUPS)
         m = ranking.moments(cuts)
         starts = np.append(0, cuts[:-1])
@@ -252,7 +276,7 @@ class ArmScores:
             })  # fmt: skip
         return rows
 
-    def references(self, ate: float) -> list[dict]:
+    def references(self, ate: float) -> list[dict[str, Any]]:
         treated = self.comparison.treated
         signed = np.where(treated, self.outcome, -self.outcome)
         best = Ranking.build(signed, treated, self.outcome, self.comparison.weight)

@@ -47,6 +47,10 @@ def sklift_qini_auc_score(
         through (incremental responders, the same), whose knee puts a number of responders on the axis of rows; it is
         reproduced as it is, and refused where the average effect is negative, for which scikit-uplift has no optimum.
 
+    Returns
+    -------
+    float
+
     Raises
     ------
     EvaluationError
@@ -84,6 +88,10 @@ def sklift_uplift_auc_score(outcome: npt.ArrayLike, uplift: npt.ArrayLike, treat
     outcome, uplift, treatment : array_like [row]
         As for :func:`sklift_qini_auc_score`, with its errors.
 
+    Returns
+    -------
+    float
+
     Examples
     --------
     >>> outcome, treatment = [1, 0, 1, 0, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0, 1, 0]
@@ -113,6 +121,10 @@ def sklift_uplift_at_k(
         The first floor(k n) rows of the joint ranking, or the first floor(k n_arm) rows of each arm's own ranking.
     k : float
         Share, in (0, 1).
+
+    Returns
+    -------
+    float
 
     Raises
     ------
@@ -162,6 +174,10 @@ def sklift_weighted_average_uplift(
         Bins of the joint ranking, or of each arm's own.
     bins : int
         Number of bins, >= 1.
+
+    Returns
+    -------
+    float
 
     Raises
     ------
@@ -213,6 +229,10 @@ def causalml_auuc_score(
     normalize : bool
         Divide by ``abs(V2)`` of all rows.
 
+    Returns
+    -------
+    float
+
     Raises
     ------
     EvaluationError
@@ -240,6 +260,10 @@ def causalml_qini_score(
     outcome, uplift, treatment, normalize
         As for :func:`causalml_auuc_score`, with its errors.
 
+    Returns
+    -------
+    float
+
     Examples
     --------
     >>> outcome, treatment = [1, 0, 1, 0, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0, 1, 0]
@@ -256,7 +280,8 @@ def _causalml_lift(
     y: Array, score: npt.NDArray[Any], treated: npt.NDArray[np.bool_], *, scale: str | None
 ) -> Array:
     """Cumulative mean uplift (times the treated rows), from 0 rows on; gaps before both arms are seen are bridged."""
-    return running_lift(_pandas_order(score), treated.view(np.uint8), y, scale == "treated")
+    result: Array = running_lift(_pandas_order(score), treated.view(np.uint8), y, scale == "treated")
+    return result
 
 
 def _pandas_order(score: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -274,7 +299,8 @@ def _normalised(curve: Array, normalize: bool) -> Array:
         raise EvaluationError(
             "the average effect is 0, so CausalML's normalised score is not defined; use normalize=False."
         )
-    return curve / abs(curve[-1])
+    result: Array = curve / abs(curve[-1])
+    return result
 
 
 # ---------------------------------------------------------------- YDF and grf
@@ -298,6 +324,10 @@ def ydf_auuc(
         As for :func:`sklift_qini_auc_score`.
     weight : array_like [row], optional
         Positive row weights.
+
+    Returns
+    -------
+    float
 
     Examples
     --------
@@ -330,6 +360,10 @@ def grf_rate(
         Mean over q of TOC(q), or of q TOC(q), for q = 1/n ... 1.
     weight : array_like [row], optional
         Positive sample weights.
+
+    Returns
+    -------
+    float
 
     Raises
     ------

@@ -81,6 +81,15 @@ class CostCurve:
         Mean over all spends of the gain above the chord, which spends the same money on random customers; random 0.
     everyone : dict of str to (Estimate, Estimate)
         Spend and gain of giving one arm to everybody.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> simulation = uplift.simulate(rows=2_000, arms=1, chain=("buy",), seed=0)
+    >>> test, effects = simulation.campaign(), simulation.true_effects()
+    >>> curve = uplift.cost_curve(test, effects, margin=40.0, costs={"coupon_5": uplift.CostRule(on="send", amount=0.1)})
+    >>> type(curve.aucc_gain).__name__
+    'Estimate'
     """
 
     model: str
@@ -192,9 +201,10 @@ class _Sums:
         left, right = (self._reached(self.spend[points] + side) for side in (-reach, reach))
         paid = self.spend[right] - self.spend[left]
         gained = self.gain[right] - self.gain[left]
-        return np.divide(
+        result: np.ndarray = np.divide(
             gained, paid, out=np.zeros_like(paid), where=np.abs(paid) > 1e-12 * max(self.total, 1e-300)
         )
+        return result
 
     def _reached(self, spend: np.ndarray | float) -> np.ndarray:
         """First point at which the spend is reached (measured spends may fall back a little)."""
@@ -252,7 +262,8 @@ class _Sums:
 
         def running(start: float, per_step: np.ndarray) -> np.ndarray:
             by_group = np.bincount(self.group, per_step, len(self.spend) - 1)
-            return np.append(start, start + np.cumsum(by_group))[points]
+            result: np.ndarray = np.append(start, start + np.cumsum(by_group))[points]
+            return result
 
         g0, c0, mass = self.base_gain, self.base_paid, self.mass
         gg = running(float(g0 @ g0), after_g**2 - before_g**2)
@@ -264,13 +275,17 @@ class _Sums:
         squares = (
             gg - 2 * rho * gc + rho**2 * cc - 2 * level * (mg - rho * mc) + level**2 * float(mass @ mass)
         )
-        return np.sqrt(np.maximum(squares, 0.0))
+        result: np.ndarray = np.sqrt(np.maximum(squares, 0.0))
+        return result
 
     def _moved(self, point: int, rho: float) -> np.ndarray:
         taken = self.group < point
         gained = self.base_gain + np.bincount(self.row[taken], self.gained[taken], len(self.mass))
         paid = self.base_paid + np.bincount(self.row[taken], self.paid[taken], len(self.mass))
-        return gained - self.mass * self.gain[point] - rho * (paid - self.mass * self.spend[point])
+        result: np.ndarray = (
+            gained - self.mass * self.gain[point] - rho * (paid - self.mass * self.spend[point])
+        )
+        return result
 
 
 def draw_curve(

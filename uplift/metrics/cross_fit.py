@@ -41,6 +41,10 @@ def cross_fitted(model: Learner, log: Campaign, *, folds: int = 5, seed: int = 0
     seed : int
         Other folds.
 
+    Returns
+    -------
+    Effects
+
     Raises
     ------
     EvaluationError

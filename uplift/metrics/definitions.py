@@ -22,6 +22,12 @@ class Definition:
         Name in every result, plot and export.
     title, formula, unit, random, perfect, source : str
         For people; `random` and `perfect` are the values of an uninformative and of an ideal ranking.
+
+    Examples
+    --------
+    >>> from uplift.metrics import describe
+    >>> describe("qini_per_capita").unit
+    'outcome per customer'
     """
 
     id: str
@@ -131,6 +137,15 @@ def uplift_at_id(share: float) -> str:
 
 def describe(metric: str) -> Definition:
     """Definition of a metric id.
+
+    Parameters
+    ----------
+    metric : str
+        Definition id.
+
+    Returns
+    -------
+    Definition
 
     Raises
     ------

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from uplift.arms import VALUE_STAGE
 from uplift.campaign import Campaign
 from uplift.campaign_stream import CampaignStream
 from uplift.columns import flat
@@ -17,6 +18,25 @@ from uplift.effects import tau_column
 from uplift.effects_file import METADATA_KEY
 from uplift.errors import EvaluationError
 from uplift.io.blocks import TableBlocks
+
+
+def other_stages(what: str, found: tuple[str, ...], wanted: tuple[str, ...]) -> str:
+    """The sentence on effects whose stages are not the campaign's, with what can be done about it.
+
+    Examples
+    --------
+    >>> other_stages("the effects of 'ecup'", ("buy", "value"), ("buy",)).partition("; ")[2]
+    'name the value column of the campaign (value = ...), or fit a model without one.'
+    """
+    if found == (*wanted, VALUE_STAGE):
+        remedy = "name the value column of the campaign (value = ...), or fit a model without one"
+    elif wanted == (*found, VALUE_STAGE):
+        remedy = "name no value column in the campaign, or fit a model with one"
+    else:
+        remedy = f"name the stages of the model in the campaign (chain = {[s for s in found if s != VALUE_STAGE]}), or fit one for these"
+    return (
+        f"{what} are for the stages {' -> '.join(found)}, the campaign has {' -> '.join(wanted)}; {remedy}."
+    )
 
 
 class EffectRows:
@@ -51,14 +71,13 @@ class EffectRows:
         described = json.loads(header)
         self.model: str = described["model"]
         self.calibrated: bool = described["calibrated"]
-        for kind, found, wanted in (
-            ("arms", tuple(described["arms"]), stream.arm_names),
-            ("stages", tuple(described["stages"]), stream.stages),
-        ):
-            if found != wanted:
-                raise EvaluationError(
-                    f"the effects in {self.path} are for the {kind} {', '.join(found)}, the campaign has {', '.join(wanted)}."
-                )
+        arms, stages = tuple(described["arms"]), tuple(described["stages"])
+        if arms != stream.arm_names:
+            raise EvaluationError(
+                f"the effects in {self.path} are for the arms {', '.join(arms)}, the campaign has {', '.join(stream.arm_names)}."
+            )
+        if stages != stream.stages:
+            raise EvaluationError(other_stages(f"the effects in {self.path}", stages, stream.stages))
         # Those of all rows of the files serve any part of a split.
         self._whole = tables.n_rows != stream.n_rows
         if self._whole and tables.n_rows != stream.tables.n_rows:

@@ -17,6 +17,7 @@ from uplift.metrics.arm_scores import ArmScores, Curve
 from uplift.metrics.average import Comparison, arm_mean, compare, difference_in_means
 from uplift.metrics.chain import CHAIN_COLUMNS, chain_decomposition
 from uplift.metrics.definitions import HEADLINE, describe
+from uplift.metrics.effect_rows import other_stages
 from uplift.metrics.paired import DIFFERENCE_COLUMNS, paired_differences, placebo_ranges
 from uplift.propensity import arm_propensities
 
@@ -64,6 +65,17 @@ class Evaluation:
         What could not be computed, and why.
     baseline : str or None
         Model whose predictions made all curves and metrics doubly robust; None: they rest on weighting alone.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> learn, test = uplift.simulate(rows=2_000, arms=1, chain=("buy",), seed=0).campaign().split(test=0.5)
+    >>> effects = uplift.make_model("lightgbm_s", n_estimators=10).fit(learn).predict(test)
+    >>> evaluation = uplift.evaluate(test, effects, draws=20)
+    >>> evaluation.models, evaluation.stages
+    (('lightgbm_s',), ('buy', 'value'))
+    >>> sorted(evaluation.score("lightgbm_s", "buy", "coupon_5").index)
+    ['arm', 'high', 'low', 'metric', 'model', 'se', 'stage', 'value']
     """
 
     campaign: dict[str, Any]
@@ -87,6 +99,12 @@ class Evaluation:
     def score(self, model: str, stage: str, arm: str, metric: str = HEADLINE) -> pd.Series:
         """One row of :attr:`scores`.
 
+        Parameters
+        ----------
+        model, stage, arm : str
+        metric : str
+            Definition id.
+
         Raises
         ------
         EvaluationError
@@ -107,7 +125,16 @@ class Evaluation:
         return rows.iloc[0]
 
     def best(self, stage: str, *, metric: str = HEADLINE, calibrated_only: bool = True) -> str:
-        """Model with the highest mean of `metric` over the arms at `stage` (used only to choose)."""
+        """Model with the highest mean of `metric` over the arms at `stage` (used only to choose).
+
+        Parameters
+        ----------
+        stage : str
+        metric : str
+            Definition id.
+        calibrated_only : bool
+            Leave out models that only rank.
+        """
         rows = self.scores[(self.scores["stage"] == stage) & (self.scores["metric"] == metric)]
         if calibrated_only:
             rows = rows[~rows["model"].isin(self.uncalibrated)]
@@ -190,19 +217,34 @@ class Evaluation:
         return turned
 
     def plot_qini(self, stage: str | None = None, arm: str | None = None) -> go.Figure:
-        """Qini curves (V4, per customer) of all models with bands; default the last binary stage, first arm."""
+        """Qini curves (V4, per customer) of all models with bands; default the last binary stage, first arm.
+
+        Parameters
+        ----------
+        stage, arm : str, optional
+        """
         from uplift.reporting.figures import qini_figure
 
         return qini_figure(self, self._stage(stage), arm or self.arms[1])
 
     def plot_uplift(self, stage: str | None = None, arm: str | None = None) -> go.Figure:
-        """Uplift curves (V2 / n) of all models with bands; default the last binary stage, first arm."""
+        """Uplift curves (V2 / n) of all models with bands; default the last binary stage, first arm.
+
+        Parameters
+        ----------
+        stage, arm : str, optional
+        """
         from uplift.reporting.figures import uplift_figure
 
         return uplift_figure(self, self._stage(stage), arm or self.arms[1])
 
     def plot_toc(self, stage: str | None = None, arm: str | None = None) -> go.Figure:
-        """TOC curves (effect among the first customers less that of all) with bands; defaults as above."""
+        """TOC curves (effect among the first customers less that of all) with bands; defaults as above.
+
+        Parameters
+        ----------
+        stage, arm : str, optional
+        """
         from uplift.reporting.figures import toc_figure
 
         return toc_figure(self, self._stage(stage), arm or self.arms[1])
@@ -210,7 +252,12 @@ class Evaluation:
     def plot_deciles(
         self, model: str | None = None, stage: str | None = None, arm: str | None = None
     ) -> go.Figure:
-        """Predicted against observed effect by tenth of the ranking; default the best model at the stage."""
+        """Predicted against observed effect by tenth of the ranking; default the best model at the stage.
+
+        Parameters
+        ----------
+        model, stage, arm : str, optional
+        """
         from uplift.reporting.figures import deciles_figure
 
         stage = self._stage(stage)
@@ -219,7 +266,12 @@ class Evaluation:
     def plot_calibration(
         self, model: str | None = None, stage: str | None = None, arm: str | None = None
     ) -> go.Figure:
-        """Observed against predicted effect with slope and error; default the best model at the stage."""
+        """Observed against predicted effect with slope and error; default the best model at the stage.
+
+        Parameters
+        ----------
+        model, stage, arm : str, optional
+        """
         from uplift.reporting.figures import calibration_figure
 
         stage = self._stage(stage)
@@ -228,7 +280,14 @@ class Evaluation:
     def plot_scores(
         self, stage: str | None = None, arm: str | None = None, metric: str = HEADLINE
     ) -> go.Figure:
-        """One metric of every model with its interval."""
+        """One metric of every model with its interval.
+
+        Parameters
+        ----------
+        stage, arm : str, optional
+        metric : str
+            Definition id.
+        """
         from uplift.reporting.figures import scores_figure
 
         return scores_figure(self, self._stage(stage), arm or self.arms[1], metric)
@@ -257,7 +316,16 @@ class Evaluation:
         return VALUE_STAGE if stage == self.campaign["value"] and stage not in self.stages else stage
 
     def __repr__(self) -> str:
-        return f"Evaluation({len(self.models)} models on {self.campaign['rows']:,} rows, stages {' -> '.join(self.stages)})"
+        stage, arm = self._stage(None), self.arms[1]
+        shown = []
+        for model in self.models[:3]:
+            score = self.score(model, stage, arm)
+            shown.append(f"{model} {score['value']:.3g} [{score['low']:.3g}, {score['high']:.3g}]")
+        more = f", {len(self.models) - 3} more" if len(self.models) > 3 else ""
+        return (
+            f"Evaluation({self.campaign['rows']:,} rows, stages {' -> '.join(self.stages)}; "
+            f"{HEADLINE} of {arm} at {stage}: {', '.join(shown)}{more})"
+        )
 
 
 def evaluate(
@@ -423,7 +491,8 @@ def _expected(
     control, treated = (
         baseline.mu(stage, name)[comparison.rows].astype(np.float64) for name in (baseline.arms[0], arm)
     )
-    return (1.0 - p) * treated + p * control
+    result: np.ndarray = (1.0 - p) * treated + p * control
+    return result
 
 
 def _check_fit(campaign: Campaign, name: str, effects: Effects) -> None:
@@ -436,9 +505,7 @@ def _check_fit(campaign: Campaign, name: str, effects: Effects) -> None:
             f"the effects of {name!r} are for the arms {', '.join(effects.arms)}, the campaign has {', '.join(campaign.arm_names)}."
         )
     if effects.stages != campaign.stages:
-        raise EvaluationError(
-            f"the effects of {name!r} are for the stages {' -> '.join(effects.stages)}, the campaign has {' -> '.join(campaign.stages)}."
-        )
+        raise EvaluationError(other_stages(f"the effects of {name!r}", effects.stages, campaign.stages))
     if not effects.units.cast(campaign.unit_ids.type, safe=False).equals(campaign.unit_ids):
         raise EvaluationError(
             f"the effects of {name!r} are for other units or in another order than the campaign's rows; predict on these rows."

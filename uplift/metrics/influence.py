@@ -95,7 +95,8 @@ def standard_error(influence: np.ndarray, cluster: np.ndarray | None = None) -> 
 def covariance(influences: np.ndarray, cluster: np.ndarray | None = None) -> np.ndarray:
     """Covariance [model, model] of metrics measured on the same rows, from influences [model, row]."""
     parts = clustered(influences.T, cluster)
-    return parts.T @ parts
+    result: np.ndarray = parts.T @ parts
+    return result
 
 
 def placebo_error(ranking: Ranking) -> float:

@@ -226,7 +226,7 @@ def incremental_scores(log: Logged, predicted: np.ndarray, outcome: np.ndarray) 
     """
     rows = np.arange(len(outcome))
     residual = (outcome - predicted[rows, log.arms]) / log.propensity
-    scores = predicted - predicted[:, :1]
+    scores: np.ndarray = predicted - predicted[:, :1]
     scores -= np.where(log.arms == 0, residual, 0.0)[:, None]
     treated = log.arms > 0
     scores[rows[treated], log.arms[treated]] += residual[treated]

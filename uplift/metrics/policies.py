@@ -52,22 +52,27 @@ class Policy:
     def of(self, arm: int) -> np.ndarray:
         """Probability that each row gets `arm`, float64 [row]."""
         if self.codes is not None:
-            return (self.codes == arm).astype(np.float64)
+            result: np.ndarray = (self.codes == arm).astype(np.float64)
+            return result
         return self._chances[:, arm]
 
     def given(self, arms: np.ndarray) -> np.ndarray:
         """Probability that each row gets the arm in `arms`, float64 [row]."""
         if self.codes is not None:
-            return (self.codes == arms).astype(np.float64)
+            result: np.ndarray = (self.codes == arms).astype(np.float64)
+            return result
         return np.take_along_axis(self._chances, arms[:, None], axis=1)[:, 0]
 
     def mean(self, table: np.ndarray) -> np.ndarray:
         """Mean of `table` [row, arm] (or [arm], the same for all rows) under the policy, float64 [row]."""
         if self.codes is not None:
             if table.ndim == 1:
-                return table[self.codes]
+                return np.asarray(table[self.codes])
             return np.take_along_axis(table, self.codes[:, None], axis=1)[:, 0].astype(np.float64)
-        return self._chances @ table if table.ndim == 1 else np.einsum("ra,ra->r", self._chances, table)
+        result: np.ndarray = (
+            self._chances @ table if table.ndim == 1 else np.einsum("ra,ra->r", self._chances, table)
+        )
+        return result
 
     def without(self, arm: int, rows: np.ndarray) -> Policy:
         """The same, but for `rows` (boolean mask): what they would get of `arm` goes to control."""
@@ -189,7 +194,10 @@ def _places(log: Campaign, units: Any) -> np.ndarray | None:
         raise EvaluationError(
             f"{twice:,} of the plan's {len(have):,} rows decide on a {log.unit_column!r} that has a decision already; keep one row of each."
         )
-    return pc.fill_null(pc.index_in(wanted, have), -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    result: np.ndarray = (
+        pc.fill_null(pc.index_in(wanted, have), -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    )
+    return result
 
 
 def _codes(log: Campaign, arms: Any) -> np.ndarray:
@@ -204,7 +212,7 @@ def _codes(log: Campaign, arms: Any) -> np.ndarray:
     names = as_text(encoded.dictionary).to_pylist()
     position = {name: code for code, name in enumerate(log.arm_names)}
     found = np.array([position.get(name, -1) for name in names] or [-1], np.int64)
-    codes = found[encoded.indices.to_numpy(zero_copy_only=False)]
+    codes: np.ndarray = found[encoded.indices.to_numpy(zero_copy_only=False)]
     if (codes < 0).any():
         worst = names[int(encoded.indices[int(np.flatnonzero(codes < 0)[0])].as_py())]
         raise EvaluationError(

@@ -110,7 +110,8 @@ class Case:
     def _residual(self, seen: np.ndarray, predicted: np.ndarray | None) -> np.ndarray:
         if predicted is None:
             return seen
-        return seen - np.take_along_axis(predicted, self.logged.arms[:, None], axis=1)[:, 0]
+        result: np.ndarray = seen - np.take_along_axis(predicted, self.logged.arms[:, None], axis=1)[:, 0]
+        return result
 
     @cached_property
     def residual(self) -> np.ndarray:

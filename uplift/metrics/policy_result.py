@@ -34,6 +34,15 @@ class Versus:
         Difference in cost.
     net : Estimate
         Difference in value less cost.
+
+    Examples
+    --------
+    >>> import pandas as pd, uplift
+    >>> frame = pd.DataFrame({"coupon": ["none", "five"] * 20, "buy": [0, 1, 1, 1, 0, 0, 0, 1] * 5})
+    >>> log = uplift.Campaign.from_frame(frame, treatment="coupon", control="none", chain=["buy"])
+    >>> found = uplift.policy_value(log, "five", margin=10.0)
+    >>> round(found.against["control"].value.value, 6)  # money per customer
+    5.0
     """
 
     value: Estimate
@@ -41,7 +50,7 @@ class Versus:
     net: Estimate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PolicyValue:
     """Off-policy estimate of a plan.
 
@@ -84,6 +93,15 @@ class PolicyValue:
         By how much clipping moved the value per customer; the interval does not contain it.
     warnings : tuple of str
         What to be careful about.
+
+    Examples
+    --------
+    >>> import pandas as pd, uplift
+    >>> frame = pd.DataFrame({"coupon": ["none", "five"] * 20, "buy": [0, 1, 1, 1, 0, 0, 0, 1] * 5})
+    >>> log = uplift.Campaign.from_frame(frame, treatment="coupon", control="none", chain=["buy"])
+    >>> found = uplift.policy_value(log, "five", margin=10.0)
+    >>> round(found.value, 6), found.rows, found.matched_rows  # money over all rows
+    (200.0, 40, 20)
     """
 
     stage: str
@@ -152,3 +170,27 @@ class PolicyValue:
             }
             for what, one in rows
         )
+
+    def __repr__(self) -> str:
+        net = self.against["control"].net
+        careful = (
+            f"; {len(self.warnings)} warnings"
+            if len(self.warnings) > 1
+            else "; 1 warning"
+            if self.warnings
+            else ""
+        )
+        return (
+            f"PolicyValue({self.rows:,} customers: value {_short(self.value)} [{_short(self.low)}, {_short(self.high)}] over control, "
+            f"cost {_short(self.cost)}, net {_short(net.value * self.rows)} [{_short(net.low * self.rows)}, {_short(net.high * self.rows)}], "
+            f"{self.estimator} on {self.matched_rows:,} matched rows{careful})"
+        )
+
+    def _repr_html_(self) -> str:
+        from uplift.reporting.notebook import policy_value_html
+
+        return policy_value_html(self)
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"

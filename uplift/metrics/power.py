@@ -27,6 +27,11 @@ class Power:
         The same for the headline metric, `qini_per_capita`, of a ranking.
     level, power : float
         Of the two-sided test.
+
+    Examples
+    --------
+    >>> detectable(100_000, mean=0.01).rows
+    100000
     """
 
     rows: int
@@ -132,6 +137,10 @@ def rows_for_qini(
         `qini_per_capita` > 0, in outcome units per customer; for example that of the last campaign.
     mean, second_moment, treated_share, level, power
         See :func:`detectable`.
+
+    Returns
+    -------
+    int
 
     Raises
     ------

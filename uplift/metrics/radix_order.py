@@ -86,7 +86,8 @@ def ordered_bits(score: np.ndarray) -> tuple[np.ndarray, int]:
         signed = score.astype(np.int64) if score.dtype.kind == "i" else None
         bits = score.view(np.uint64) if signed is None else signed.view(np.uint64) ^ np.uint64(1 << 63)
         return ~bits, 0
-    return _long_keys(np.ascontiguousarray(score, np.float64).view(np.uint64))
+    result: tuple[np.ndarray, int] = _long_keys(np.ascontiguousarray(score, np.float64).view(np.uint64))
+    return result
 
 
 @njit(cache=True, nogil=True)

@@ -46,7 +46,8 @@ class Cells:
     def ate(self) -> np.ndarray:
         """Mean outcome of the treated arm minus that of control."""
         n_t, n_c, y_t, y_c = self.totals
-        return y_t / n_t - y_c / n_c
+        result: np.ndarray = y_t / n_t - y_c / n_c
+        return result
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,8 @@ class Ranking:
     @property
     def scores(self) -> np.ndarray:
         """Distinct scores, descending, [group]."""
-        return self.rows.score[self.order[self.ends - 1]]
+        result: np.ndarray = self.rows.score[self.order[self.ends - 1]]
+        return result
 
     @property
     def treated(self) -> np.ndarray:

@@ -75,6 +75,11 @@ class ScoreTable:
     def empty(cls, *, max_groups: int = MAX_GROUPS) -> ScoreTable:
         """No rows, to start adding from.
 
+        Parameters
+        ----------
+        max_groups : int
+            Most groups, >= 2.
+
         Raises
         ------
         EvaluationError
@@ -158,7 +163,8 @@ class ScoreTable:
     @property
     def pure(self) -> np.ndarray:
         """True for groups that hold one score only, bool [group]."""
-        return self.first == self.last
+        result: np.ndarray = self.first == self.last
+        return result
 
     @property
     def binned(self) -> bool:
@@ -214,11 +220,18 @@ class ScoreTable:
         return Moments(found[W], found[WY], found[WW], found[WWY], found[WWYY])
 
     def raw_moments(self, cuts: np.ndarray) -> Moments:
-        """The same without weights, of outcomes that are 0 or 1."""
+        """The same without weights, of outcomes that are 0 or 1.
+
+        Parameters
+        ----------
+        cuts : ndarray of int64 [slice + 1]
+            First group of every slice, and the end.
+        """
         found = self.slices(cuts)
         return Moments(found[ROWS], found[Y], found[ROWS], found[Y], found[Y])
 
     @property
     def predicted(self) -> np.ndarray:
         """Mean score of each group, float64 [group]."""
-        return self.sums[WX].sum(axis=0) / self.sums[W].sum(axis=0)
+        result: np.ndarray = self.sums[WX].sum(axis=0) / self.sums[W].sum(axis=0)
+        return result

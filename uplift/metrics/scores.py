@@ -31,9 +31,10 @@ from uplift.metrics.ranking import Cells
 
 
 def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    return np.divide(
+    result: np.ndarray = np.divide(
         top, bottom, out=np.zeros(np.broadcast_shapes(top.shape, bottom.shape)), where=bottom != 0
     )
+    return result
 
 
 def gain_curve(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +73,8 @@ def area_above_chord(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _areas(x: np.ndarray, y: np.ndarray, chord: np.float64) -> np.ndarray:
     x, y = np.broadcast_arrays(x, y)
-    return polyline_areas(_flat(x), _flat(y), chord).reshape(x.shape[:-1])[()]
+    result: np.ndarray = polyline_areas(_flat(x), _flat(y), chord).reshape(x.shape[:-1])[()]
+    return result
 
 
 def _flat(sums: np.ndarray) -> np.ndarray:
@@ -92,7 +94,10 @@ def lift_heights(cells: Cells, grid: np.ndarray) -> np.ndarray:
 
 def _heights(cells: Cells, grid: np.ndarray, curve: int) -> np.ndarray:
     n_t, n_c, y_t, y_c = (_flat(part) for part in cells.arrays())
-    return curve_heights(grid, n_t, n_c, y_t, y_c, curve).reshape(*cells.n_t.shape[:-1], len(grid))
+    result: np.ndarray = curve_heights(grid, n_t, n_c, y_t, y_c, curve).reshape(
+        *cells.n_t.shape[:-1], len(grid)
+    )
+    return result
 
 
 def qini_per_capita(cells: Cells) -> np.ndarray:
@@ -139,7 +144,8 @@ def uplift_at(cells: Cells, share: float) -> np.ndarray:
 
     def top(sums: np.ndarray) -> np.ndarray:
         before = np.where(at > 0, np.take_along_axis(sums, np.maximum(at - 1, 0), -1), 0.0)
-        return (before + part * (np.take_along_axis(sums, at, -1) - before))[..., 0]
+        result: np.ndarray = (before + part * (np.take_along_axis(sums, at, -1) - before))[..., 0]
+        return result
 
     n_t, n_c, y_t, y_c = (top(sums) for sums in (cells.n_t, cells.n_c, cells.y_t, cells.y_c))
     defined = (n_t > 0) & (n_c > 0)
@@ -155,7 +161,8 @@ def uplift_at(cells: Cells, share: float) -> np.ndarray:
 def _above_chord(cells: Cells, curve: int) -> np.ndarray:
     """Area above the chord of one of the three curves, [...], without writing the curve down."""
     n_t, n_c, y_t, y_c = (_flat(part) for part in cells.arrays())
-    return curve_areas(n_t, n_c, y_t, y_c, curve).reshape(cells.n_t.shape[:-1])[()]
+    result: np.ndarray = curve_areas(n_t, n_c, y_t, y_c, curve).reshape(cells.n_t.shape[:-1])[()]
+    return result
 
 
 def perfect_area(cells: Cells, metric: Literal["qini", "uplift"]) -> float:

@@ -34,6 +34,15 @@ class Recalibration:
         Its standard error; NaN where all predictions are the same and the slope counts as 1.
     arms, stages : tuple of str
         Axes (arms with control first, whose row is not used).
+
+    Examples
+    --------
+    >>> import uplift
+    >>> learn, test = uplift.simulate(rows=2_000, arms=1, chain=("buy",), seed=0).campaign().split(test=0.5)
+    >>> effects = uplift.make_model("lightgbm_s", n_estimators=10).fit(learn).predict(test)
+    >>> correction = uplift.recalibration(test, effects)
+    >>> correction.apply(effects).model
+    'lightgbm_s'
     """
 
     centre: np.ndarray
@@ -49,7 +58,8 @@ class Recalibration:
         Below 0, predictions say nothing about who responds; above 1 they would be spread further on the word of a
         noisy estimate, which is the error that this is meant to mend.
         """
-        return np.clip(self.slope, 0.0, 1.0)
+        result: np.ndarray = np.clip(self.slope, 0.0, 1.0)
+        return result
 
     def apply(self, effects: Effects) -> Effects:
         """Corrected effects of any rows of the same model.
@@ -73,7 +83,8 @@ class Recalibration:
         def pulled(array: np.ndarray) -> np.ndarray:
             moved = self.centre + self.factor * (array.astype(np.float64) - self.centre)
             moved[:, 0] = 0.0
-            return moved.astype(np.float32)
+            result: np.ndarray = moved.astype(np.float32)
+            return result
 
         tau = pulled(effects.tau_all)
         mu = effects.mu_all[:, :1] + tau

@@ -39,12 +39,20 @@ class StreamedEvaluation(Evaluation):
         Per model, stage, arm and metric: groups of the table, bits of the scores that do not count (0: every score is a
         group of its own), and `error`, by how much the metric can differ from that of the rows at most. NaN where it is
         not bounded: calibration, whose predictions count as the mean of their bin.
+
+    Examples
+    --------
+    >>> evaluate_stream(stream, "effects.parquet").scores  # doctest: +SKIP
     """
 
     binning: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def difference(self, model: str, other: str, stage: str, arm: str) -> pd.Series:
         """Refused: pairs of models need the scores of both for every row at once.
+
+        Parameters
+        ----------
+        model, other, stage, arm : str
 
         Raises
         ------
@@ -205,7 +213,8 @@ class _Gathered:
 def _unit_words(units: pa.Array) -> np.ndarray:
     """64 bits that tell units apart: whole numbers themselves, a hash of anything else."""
     if pa.types.is_integer(units.type):
-        return units.to_numpy(zero_copy_only=False).astype(np.int64).view(np.uint64)
+        result: np.ndarray = units.to_numpy(zero_copy_only=False).astype(np.int64).view(np.uint64)
+        return result
     return unit_hash(units)
 
 

@@ -50,4 +50,5 @@ def toc_with_band(
 
 
 def _at(grid: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.interp(grid, x, y, left=np.nan)
+    result: np.ndarray = np.interp(grid, x, y, left=np.nan)
+    return result

@@ -40,7 +40,8 @@ def pehe(predicted: npt.ArrayLike, true: npt.ArrayLike) -> Array:
     0.1414...
     """
     ours, theirs = _pair(predicted, true)
-    return np.sqrt(np.mean(np.square(ours - theirs), axis=(0, 1)))
+    result: Array = np.sqrt(np.mean(np.square(ours - theirs), axis=(0, 1)))
+    return result
 
 
 def ate_error(predicted: npt.ArrayLike, true: npt.ArrayLike) -> Array:
@@ -67,7 +68,8 @@ def ate_error(predicted: npt.ArrayLike, true: npt.ArrayLike) -> Array:
     0.1
     """
     ours, theirs = _pair(predicted, true)
-    return np.abs(ours.mean(axis=0) - theirs.mean(axis=0)).mean(axis=0)
+    result: Array = np.abs(ours.mean(axis=0) - theirs.mean(axis=0)).mean(axis=0)
+    return result
 
 
 def effect_correlation(predicted: npt.ArrayLike, true: npt.ArrayLike) -> Array:
@@ -99,7 +101,8 @@ def effect_correlation(predicted: npt.ArrayLike, true: npt.ArrayLike) -> Array:
     _refuse_constant(np.ptp(theirs, axis=0))
     scale = np.sqrt(np.square(ours).sum(axis=0) * np.square(theirs).sum(axis=0))
     covariance = (ours * theirs).sum(axis=0)
-    return np.divide(covariance, scale, out=np.zeros_like(scale), where=~constant).mean(axis=0)
+    result: Array = np.divide(covariance, scale, out=np.zeros_like(scale), where=~constant).mean(axis=0)
+    return result
 
 
 def true_qini(score: npt.ArrayLike, true: npt.ArrayLike) -> Array:
@@ -133,7 +136,8 @@ def true_qini(score: npt.ArrayLike, true: npt.ArrayLike) -> Array:
     """
     ranking, gains = _pair(score, true)
     ranks = _midranks(ranking)
-    return ((ranks - ranks.mean(axis=0)) * gains).mean(axis=0) / len(ranks)
+    result: Array = ((ranks - ranks.mean(axis=0)) * gains).mean(axis=0) / len(ranks)
+    return result
 
 
 def oracle_qini_share(score: npt.ArrayLike, true: npt.ArrayLike) -> Array:
@@ -161,7 +165,8 @@ def oracle_qini_share(score: npt.ArrayLike, true: npt.ArrayLike) -> Array:
     """
     ours, theirs = _pair(score, true)
     _refuse_constant(np.ptp(theirs, axis=0))
-    return (true_qini(ours, theirs) / true_qini(theirs, theirs)).mean(axis=0)
+    result: Array = (true_qini(ours, theirs) / true_qini(theirs, theirs)).mean(axis=0)
+    return result
 
 
 def plan_sum(amounts: npt.ArrayLike, arm_codes: npt.ArrayLike) -> float:
@@ -173,6 +178,10 @@ def plan_sum(amounts: npt.ArrayLike, arm_codes: npt.ArrayLike) -> float:
         Amount under every arm, control first (its true value is 0).
     arm_codes : array_like of int [unit]
         The plan.
+
+    Returns
+    -------
+    float
 
     Raises
     ------

@@ -61,6 +61,14 @@ class UpliftModel(ABC):
     history_ : list of dict
         Only of models that learn in epochs: one entry per epoch, plain JSON types. A run records it and the report plots
         it (:func:`uplift.reporting.training_figure`).
+
+    Examples
+    --------
+    >>> import uplift
+    >>> learn, test = uplift.simulate(rows=2_000, arms=1, chain=("buy",), seed=0).campaign().split(test=0.5)
+    >>> effects = uplift.make_model("lightgbm_s", n_estimators=10).fit(learn).predict(test)
+    >>> effects.tau("buy", "coupon_5").shape == (len(test),)
+    True
     """
 
     name: ClassVar[str]
@@ -191,6 +199,12 @@ class UpliftModel(ABC):
         """Write the effects of every row to one Parquet file, block by block: memory does not grow with the rows.
 
         The file is that of ``predict(campaign).to_parquet(path)``; it appears when it is complete, or not at all.
+
+        Parameters
+        ----------
+        campaign : Campaign or CampaignStream
+        path : path
+            The file to write.
 
         Returns
         -------

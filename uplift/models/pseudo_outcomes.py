@@ -25,7 +25,8 @@ def inverse_propensity(campaign: Campaign) -> np.ndarray:
     mass = np.bincount(campaign.arm_codes, campaign.weights, len(campaign.arms))
     share = mass / mass.sum()
     inverse = 1.0 / share[campaign.arm_codes]
-    return inverse if received is None else np.minimum(1.0 / received, CLIP * inverse)
+    result: np.ndarray = inverse if received is None else np.minimum(1.0 / received, CLIP * inverse)
+    return result
 
 
 def doubly_robust(campaign: Campaign, mu: np.ndarray, *, stage: int) -> np.ndarray:
@@ -56,4 +57,5 @@ def doubly_robust(campaign: Campaign, mu: np.ndarray, *, stage: int) -> np.ndarr
     mu = np.asarray(mu, np.float64)
     residual = (campaign.outcomes[:, stage] - mu[np.arange(len(arms)), arms]) * inverse_propensity(campaign)
     signs = (arms[:, None] == np.arange(1, mu.shape[1])).astype(np.float64) - (arms == 0)[:, None]
-    return mu[:, 1:] - mu[:, :1] + residual[:, None] * signs
+    result: np.ndarray = mu[:, 1:] - mu[:, :1] + residual[:, None] * signs
+    return result

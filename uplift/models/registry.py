@@ -26,6 +26,10 @@ MODEL_NAMES = tuple(card.name for card in ALL_CARDS)
 def list_models() -> list[ModelCard]:
     """Cards of all models: ECUP, the deep networks, the blend, the classical ones, then the references.
 
+    Returns
+    -------
+    list of ModelCard
+
     Examples
     --------
     >>> [card.name for card in list_models()][:2]
@@ -61,7 +65,8 @@ def model_class(name: str) -> type[UpliftModel]:
     card = model_card(name)
     module, _, attribute = card.where.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        result: type[UpliftModel] = getattr(importlib.import_module(module), attribute)
+        return result
     except (ImportError, OSError) as error:  # a broken shared library raises OSError
         library = (getattr(error, "name", None) or card.library).partition(".")[0]
         raise MissingDependencyError(
@@ -93,6 +98,10 @@ def make_model(name: str, **params: Any) -> UpliftModel:
     **params
         Constructor parameters.
 
+    Returns
+    -------
+    UpliftModel
+
     Raises
     ------
     ModelError
@@ -120,10 +129,23 @@ def make_model(name: str, **params: Any) -> UpliftModel:
 def load_model(folder: str | os.PathLike[str]) -> UpliftModel:
     """A fitted model from the folder it was saved in, whatever its class.
 
+    Parameters
+    ----------
+    folder : path
+        What :meth:`UpliftModel.save` wrote.
+
+    Returns
+    -------
+    UpliftModel
+
     Raises
     ------
     ModelError
         The folder holds no model, a damaged one, or one this version does not know.
+
+    Examples
+    --------
+    >>> load_model("runs/spring/models/ecup").predict(campaign)  # doctest: +SKIP
     """
     from uplift.models.base import read_model_file
 

@@ -93,7 +93,16 @@ class Pacer:
     def decide_one(
         self, value: Sequence[float], cost: Sequence[float], unit: int | str | None = None, **options: Any
     ) -> int:
-        """Decide one unit (as :meth:`Policy.decide_one`) at the current price, within what is left; then move the price."""
+        """Decide one unit (as :meth:`Policy.decide_one`) at the current price, within what is left; then move the price.
+
+        Parameters
+        ----------
+        value, cost : sequence of float [arm]
+            Of every arm but the control, money.
+        unit : int or str, optional
+        **options
+            As in :meth:`Policy.decide_one`.
+        """
         left = self.left
         allowed = options.pop("eligible", None)
         if any(c > left for c in cost):
@@ -106,6 +115,13 @@ class Pacer:
         """Decide a block (as :meth:`Policy.decide`) at one price, in the order of its rows; then move the price.
 
         Rows whose arm does not fit into what is left stay in control.
+
+        Parameters
+        ----------
+        value, cost : array_like [unit, arm]
+            Of every arm but the control, money.
+        **options
+            As in :meth:`Policy.decide`.
         """
         codes = self.policy.decide(value, cost, price=self.price, **options)
         costs = np.asarray(cost, np.float64).reshape(len(codes), -1)
@@ -133,7 +149,13 @@ class Pacer:
 
     @classmethod
     def resume(cls, policy: Policy, state: Mapping[str, float]) -> Pacer:
-        """A pacer that goes on where :meth:`state` was taken."""
+        """A pacer that goes on where :meth:`state` was taken.
+
+        Parameters
+        ----------
+        policy : Policy
+        state : mapping
+        """
         pacer = cls(
             policy,
             budget=state["budget"],

@@ -273,7 +273,13 @@ class Policy:
         return self.decide(value, cost, **given)
 
     def amounts(self, effects: Effects) -> tuple[np.ndarray, np.ndarray]:
-        """Value and expected cost of every arm but the control, float64 [unit, arm] each."""
+        """Value and expected cost of every arm but the control, float64 [unit, arm] each.
+
+        Parameters
+        ----------
+        effects : Effects
+            Of the policy's arms.
+        """
         return amounts(self, effects)
 
     # ---------------------------------------------------------------- one unit
@@ -294,12 +300,13 @@ class Policy:
         Parameters
         ----------
         value, cost : sequence of float [arm]
-            Without the control.
+            Of every arm but the control, money.
         unit : int or str, optional
-            Id; needed when a share is held out.
+            Its id; needed when a share is held out.
         eligible : sequence of bool [arm], optional
+            Arms that are open to it.
         holdout : bool, optional
-            True: the unit stays in control.
+            In place of the draw by id; True: the unit stays in control.
         segments : mapping of column to label, optional
             Needed for prices of segments.
         price : float, optional
@@ -382,6 +389,12 @@ class Policy:
     def from_dict(cls, content: Mapping[str, Any], *, source: str = "the policy") -> Policy:
         """Inverse of :meth:`to_dict`.
 
+        Parameters
+        ----------
+        content : mapping
+        source : str
+            What error messages call it.
+
         Raises
         ------
         AllocationError
@@ -390,7 +403,12 @@ class Policy:
         return cls(**arguments(content, source))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the policy as JSON, atomically."""
+        """Write the policy as JSON, atomically.
+
+        Parameters
+        ----------
+        path : path
+        """
         from uplift.io.atomic import write_json
 
         return write_json(path, self.to_dict())
@@ -398,6 +416,10 @@ class Policy:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Policy:
         """Read a policy file.
+
+        Parameters
+        ----------
+        path : path
 
         Raises
         ------

@@ -88,6 +88,10 @@ def plan_prices(limits: Sequence[Mapping[str, Any]]) -> tuple[Price, ...]:
         ``kind``, ``price``, ``arm``, ``segment``, ``level`` and, of a minimum return, ``limit``. A limit without
         ``kind`` is the budget.
 
+    Returns
+    -------
+    Price
+
     Raises
     ------
     AllocationError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -107,11 +107,12 @@ def warnings(runs: Sequence[ComparedRun], groups: Sequence[Sequence[int]]) -> li
             said.append(
                 f"{a.label} and {b.label} are judged on {why} ({percent(share, digits=0)} of the test customers of {a.label} are test customers of {b.label}): their metrics have different noise, and there is no paired difference."
             )
-    for what, of in (
+    differ: tuple[tuple[str, Callable[[ComparedRun], Any]], ...] = (
         ("stages", lambda one: one.test.stages),
         ("arms", lambda one: one.test.arm_names),
         ("confidence level", lambda one: one.metrics["confidence"]),
-    ):
+    )
+    for what, of in differ:
         if len({of(one) for one in runs}) > 1:
             shown = "; ".join(
                 f"{one.label}: {', '.join(map(str, of(one))) if isinstance(of(one), tuple) else of(one)}"

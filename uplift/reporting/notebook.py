@@ -10,14 +10,30 @@ import numpy as np
 from uplift.metrics.definitions import HEADLINE
 from uplift.reporting.markup import environment
 from uplift.reporting.names import Names
-from uplift.reporting.numbers import MONEY, amount, effect_unit, metric_unit, percent, rate_unit, whole
+from uplift.reporting.numbers import (
+    MISSING,
+    MONEY,
+    amount,
+    compact,
+    decimal,
+    effect_unit,
+    metric_unit,
+    percent,
+    rate_unit,
+    whole,
+)
 
 if TYPE_CHECKING:
     from uplift.allocation import Allocation
+    from uplift.allocation.certificate import Certificate
     from uplift.campaign import Campaign
     from uplift.effects import Effects
     from uplift.insight import Insight
+    from uplift.measurement import Measurement
+    from uplift.metrics.arm_scores import Curve
+    from uplift.metrics.average import Estimate
     from uplift.metrics.evaluation import Evaluation
+    from uplift.metrics.policy_result import PolicyValue
 
 MOST_ROWS = 12
 """Rows of a table in a notebook; the rest is counted."""
@@ -96,8 +112,9 @@ def evaluation_html(evaluation: Evaluation) -> str:
     ]
     hidden = len(evaluation.arms) - 1 - len(arms)
     more = "All metrics: .scores; curves: .plot_qini(), .plot_uplift(), .plot_toc(), .plot_calibration()"
+    count = f"{len(evaluation.models)} models" if len(evaluation.models) > 1 else "1 model"
     return _show(
-        "Evaluation", f"{len(evaluation.models)} models", facts, ["model", *arms], rows,
+        "Evaluation", count, facts, ["model", *arms], rows,
         f"{hidden} more arms. {more}" if hidden else more,
     )  # fmt: skip
 
@@ -126,6 +143,131 @@ def allocation_html(plan: Allocation) -> str:
         rows,
         "Table: .to_frame(); curve: .plot_budget()",
     )
+
+
+def policy_value_html(found: PolicyValue) -> str:
+    """What the plan is worth, per customer and in total, against the others."""
+    lines = [("value of the plan", found.mean), ("its cost", found.spend), ("net", found.net)]
+    for name, versus in found.against.items():
+        lines += [(f"value less {name}", versus.value), (f"net less {name}", versus.net)]
+    rows = [
+        [what, _number(one.value), f"{_number(one.low)} to {_number(one.high)}",
+         f"{_money(one.value * found.rows)} ({_money(one.low * found.rows)} to {_money(one.high * found.rows)})"]
+        for what, one in lines
+    ]  # fmt: skip
+    facts = [
+        f"{whole(found.rows)} customers",
+        f"{found.stage} × {amount(found.margin)}",
+        found.method,
+        f"{whole(found.matched_rows)} of them received what the plan gives",
+    ]
+    columns = ["", "per customer", f"{percent(found.confidence, digits=0)} interval", "in total"]
+    more = " ".join(found.warnings) or "Table: .to_frame(); by arm: .arms"
+    return _show("Policy value", found.definition, facts, columns, rows, more)
+
+
+def certificate_html(c: Certificate) -> str:
+    """What the plan uses of every limit, and what no other plan can exceed."""
+    rows = [
+        [
+            str(one["name"]),
+            MISSING if one["limit"] is None else decimal(one["limit"], 2),
+            decimal(one["use"], 2),
+            MISSING if one["slack"] is None else decimal(one["slack"], 2),
+            _number(one["price"]),
+        ]
+        for one in c.constraints
+    ]
+    facts = [
+        f"value {decimal(c.expected_value, 2)} for {decimal(c.expected_cost, 2)}",
+        f"no plan brings more than {decimal(c.upper_bound, 2)}",
+        f"gap {c.gap:.2g}",
+        f"{whole(c.n_treated)} of {whole(c.n_units)} customers treated",
+    ]
+    columns = ["limit", "at most", "used", "left", "price"]
+    more = (
+        "Price: value that one more unit of the limit would bring. For the values and costs that were given."
+    )
+    return _show("Certificate", c.status, facts, columns, rows, more)
+
+
+def curve_html(curve: Curve) -> str:
+    """Gain and mean effect by share of the customers treated, at tenths."""
+    lines = (curve.gain, curve.gain_low, curve.gain_high, curve.lift)
+    rows = [
+        [percent(share, digits=0), *(_number(float(np.interp(share, curve.share, line))) for line in lines)]
+        for share in np.linspace(0.1, 1.0, 10)
+    ]
+    facts = [f"{len(curve.share)} points", "outcome gained per customer, best predicted first"]
+    more = "Arrays: .share, .gain, .lift, .toc and their bands; pictures: Evaluation.plot_qini(), .plot_uplift(), .plot_toc()"
+    return _show(
+        "Curve", "gain by share treated", facts, ["treated", "gain", "low", "high", "lift"], rows, more
+    )
+
+
+def measurement_html(found: Measurement) -> str:
+    """Arms and stages, then the money, against the promise."""
+    from uplift.measurement.result import BASES
+
+    columns, rows = measured_stage_rows(found)
+    facts = [
+        f"{whole(found.customers)} customers, {whole(found.held_out)} held out",
+        BASES[found.basis],
+        f"{percent(found.confidence, digits=0)} intervals",
+    ]
+    first = _show("Measurement", "what the plan brought", facts, columns, rows)
+    columns, rows = measured_money_rows(found)
+    more = " ".join(found.warnings) or "Tables: .to_frame(), .money_frame()"
+    money = [f"{found.stage} × {amount(found.margin)}", "over the customers sent to"]
+    return first + _show("", "In money", money, columns, rows, more)
+
+
+def measured_stage_rows(found: Measurement) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the comparison by stage and arm."""
+    columns = [
+        "stage, arm",
+        "sent",
+        "held out",
+        "rate sent",
+        "rate held out",
+        "effect",
+        "in total",
+        "promised",
+    ]
+    rows = []
+    for one in found.stages:
+        level, unit = rate_unit(one.stage), effect_unit(one.stage)
+        rows.append(
+            [
+                f"{one.stage}, {one.arm}", whole(one.sent), whole(one.held_out), level.show(one.mean_sent),
+                level.show(one.mean_held_out),
+                f"{unit.show(one.effect.value, sign=True)} ({unit.interval(one.effect.low, one.effect.high, sign=True)})",
+                _number(one.total.value), _number(one.promised),
+            ]
+        )  # fmt: skip
+    return columns, rows
+
+
+def measured_money_rows(found: Measurement) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the money by arm."""
+
+    def shown(one: Estimate | None) -> str:
+        return MISSING if one is None else f"{_money(one.value)} ({_money(one.low)} to {_money(one.high)})"
+
+    columns = ["arm", "value", "promised", "paid", "expected cost", "net"]
+    rows = [
+        [one.arm, shown(one.value), _money(one.promised_value), _money(one.cost), _money(one.promised_cost), shown(one.net)]
+        for one in found.money
+    ]  # fmt: skip
+    return columns, rows
+
+
+def _number(number: float | None) -> str:
+    return compact(number)
+
+
+def _money(number: float | None) -> str:
+    return MONEY.show(number)
 
 
 def insight_html(insight: Insight) -> str:

@@ -88,6 +88,10 @@ def report(
         The file exists and `overwrite` is off, or it cannot be written.
     UpliftError
         The evaluation or the plan does not belong to the campaign, or a training history cannot be read.
+
+    Examples
+    --------
+    >>> report("report.html", campaign, evaluation, plan)  # doctest: +SKIP
     """
     target = Path(path)
     if target.suffix.lower() not in (".html", ".htm"):
@@ -343,4 +347,4 @@ def _same_campaign(
 def plotly_script() -> str:
     from plotly.offline import get_plotlyjs
 
-    return get_plotlyjs()
+    return str(get_plotlyjs())

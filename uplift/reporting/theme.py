@@ -120,7 +120,8 @@ def error_bars(
 
 def with_interval(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Which points have an interval, bool [point]. The others are drawn hollow: plotly would give them one of 0."""
-    return np.isfinite(low) & np.isfinite(high)
+    result: np.ndarray = np.isfinite(low) & np.isfinite(high)
+    return result
 
 
 def template(*, dark: bool = False) -> go.layout.Template:

@@ -34,7 +34,8 @@ def arm_probabilities(
     pull = np.array([0.0, *(0.5 + 0.5 * np.arange(1, arms) / (arms - 1))])
     targeted = own * np.exp(settings.confounding * targeting[:, None] * pull)
     targeted /= targeted.sum(axis=1, keepdims=True)
-    return (1 - OVERLAP) * targeted + OVERLAP * own
+    result: npt.NDArray[np.float64] = (1 - OVERLAP) * targeted + OVERLAP * own
+    return result
 
 
 def pick_arms(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -139,7 +140,7 @@ class Customers:
     no city, because regions are groups of cities); is_member bool [n].
     """
 
-    numeric: dict[str, npt.NDArray]
+    numeric: dict[str, npt.NDArray[Any]]
     codes: dict[str, npt.NDArray[np.int16]]
     city: npt.NDArray[np.int16]
     is_member: npt.NDArray[np.bool_]
@@ -172,7 +173,7 @@ def draw_customers(
     )
 
 
-def _draw_numeric(spec: Numeric, traits: dict[str, npt.NDArray], n: int, seed: int) -> npt.NDArray:
+def _draw_numeric(spec: Numeric, traits: dict[str, npt.NDArray[Any]], n: int, seed: int) -> npt.NDArray[Any]:
     rng = stream(seed, f"numeric:{spec.name}")
     eta = rng.standard_normal(n, dtype=np.float32)
     eta *= np.float32(spec.noise)
@@ -187,12 +188,15 @@ def _draw_numeric(spec: Numeric, traits: dict[str, npt.NDArray], n: int, seed: i
     if spec.kind == "years":
         return np.clip(np.rint(eta), spec.low, spec.high).astype(np.int16)
     if spec.kind == "money":
-        return np.clip(np.rint(np.exp(eta.astype(np.float64)) * 100) / 100, spec.low, spec.high)
+        result: npt.NDArray[Any] = np.clip(
+            np.rint(np.exp(eta.astype(np.float64)) * 100) / 100, spec.low, spec.high
+        )
+        return result
     return np.rint(1000 / (1 + np.exp(-eta.astype(np.float64)))) / 1000
 
 
 def _draw_codes(
-    spec: Categorical, traits: dict[str, npt.NDArray], n: int, seed: int
+    spec: Categorical, traits: dict[str, npt.NDArray[Any]], n: int, seed: int
 ) -> npt.NDArray[np.int16]:
     score = stream(seed, f"categorical:{spec.name}").standard_normal(n, dtype=np.float32)
     if spec.trait is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,7 @@ class Drivers:
     def __getitem__(self, name: str) -> Array | float:
         return self.z.get(name, 0.0)
 
-    def per_code(self, codes: npt.NDArray | None, table: npt.ArrayLike) -> Array | float:
+    def per_code(self, codes: npt.NDArray[Any] | None, table: npt.ArrayLike) -> Array | float:
         """Look a level's constant up; 0 when the feature is not in the table."""
         return 0.0 if codes is None else np.asarray(table, dtype=np.float64)[codes]
 

@@ -94,6 +94,10 @@ def simulate(
     seed : int
         Not negative.
 
+    Returns
+    -------
+    Simulation
+
     Raises
     ------
     SimulationError

@@ -56,6 +56,13 @@ class Simulation:
         Position in `SEGMENTS`: regular, browser, loyal, do_not_disturb.
     settings : Settings
         All knobs.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> simulation = uplift.simulate(rows=1_000, arms=1, chain=("buy",), seed=0)
+    >>> simulation.true_effects().tau("buy", "coupon_5").shape
+    (1000,)
     """
 
     table: pa.Table
@@ -66,7 +73,8 @@ class Simulation:
     @property
     def frame(self) -> pd.DataFrame:
         """`table` as a pandas frame."""
-        return self.table.to_pandas()
+        result: pd.DataFrame = self.table.to_pandas()
+        return result
 
     @cached_property
     def truth(self) -> pa.Table:

@@ -38,7 +38,19 @@ class SimulationError(UpliftError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every knob of `uplift.simulation.simulate`, after defaults were filled in; see there for the meanings."""
+    """Every knob of `uplift.simulation.simulate`, after defaults were filled in; see there for the meanings.
+
+    Attributes
+    ----------
+    rows, numeric, categorical, amounts, chain, value, effect, heterogeneity, chain_bias, do_not_disturb, shares, confounding, ...
+        As in :func:`uplift.simulation.simulate`.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> uplift.simulate(rows=1_000, arms=1, chain=("buy",), seed=0).settings.amounts
+    (5.0,)
+    """
 
     rows: int
     numeric: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +79,7 @@ def build_table(
     return pa.table(columns)
 
 
-def _rows(values: npt.NDArray, owner: npt.NDArray[np.int64] | None) -> npt.NDArray:
+def _rows(values: npt.NDArray[Any], owner: npt.NDArray[np.int64] | None) -> npt.NDArray[Any]:
     return values if owner is None else values[owner]
 
 

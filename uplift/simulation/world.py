@@ -21,6 +21,7 @@ constants come from one fixed reference population.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -153,7 +154,7 @@ class World:
         taste = d.per_code(d.category, [-0.15, -0.1, 0.05, 0.15, -0.05, 0.1, 0.0, 0.3])
         return 3.9 + 0.3 * d["basket_mean"] + 0.1 * np.tanh(d["orders_90d"]) + 0.08 * d.member + taste
 
-    def _unskewed(self, name: str, values: npt.NDArray) -> Array:
+    def _unskewed(self, name: str, values: npt.NDArray[Any]) -> Array:
         values = values.astype(np.float64)
         return np.log1p(values) if name in self._skewed else values
 

@@ -222,7 +222,8 @@ class DrJudge(LossJudge):
             self._mass = self.held.weights
 
     def losses(self, tau: np.ndarray) -> np.ndarray:
-        return np.square(self._pseudo - tau).mean(axis=1)
+        result: np.ndarray = np.square(self._pseudo - tau).mean(axis=1)
+        return result
 
 
 class RJudge(LossJudge):
@@ -256,7 +257,8 @@ class RJudge(LossJudge):
         self._treated = (arms[:, None] == np.arange(1, len(share))) - share[1:]
 
     def losses(self, tau: np.ndarray) -> np.ndarray:
-        return np.square(self._residual - (self._treated * tau).sum(axis=1))
+        result: np.ndarray = np.square(self._residual - (self._treated * tau).sum(axis=1))
+        return result
 
 
 JUDGES: dict[str, type[Judge]] = {"qini": QiniJudge, "policy": PolicyJudge, "r": RJudge, "dr": DrJudge}

@@ -56,6 +56,10 @@ def tune_file(
     ------
     UpliftError
         Bad input.
+
+    Examples
+    --------
+    >>> tune_file(CampaignFile.read("campaign.toml"), model="ecup", trials=20).best_params  # doctest: +SKIP
     """
     for name in config.tune:
         if name not in MODEL_NAMES:

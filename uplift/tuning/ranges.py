@@ -155,7 +155,8 @@ class Choices(Range):
         return _text(value) in [json.dumps(option) for option in self.options]
 
     def plain(self) -> list[Any]:
-        return json.loads(json.dumps(self.options))
+        result: list[Any] = json.loads(json.dumps(self.options))
+        return result
 
     def examples(self) -> tuple[Any, ...]:
         return tuple(self.plain())

@@ -46,6 +46,14 @@ class Trial:
         To fit and judge.
     error : str or None
         Why the trial failed.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> train, _ = uplift.simulate(rows=2_000, seed=1).campaign().split(test=0.3, seed=0)
+    >>> found = uplift.tune(train, model="lightgbm_s", trials=2, space={"n_estimators": [20, 50]})
+    >>> found.trials[1].params["n_estimators"] in (20, 50)
+    True
     """
 
     number: int
@@ -72,7 +80,12 @@ class Trial:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Trial:
-        """Inverse of :meth:`to_dict`."""
+        """Inverse of :meth:`to_dict`.
+
+        Parameters
+        ----------
+        content : mapping
+        """
         return cls(
             **{**content, "tuned": tuple(content["tuned"]), "replicates": tuple(content["replicates"])}
         )
@@ -92,6 +105,14 @@ class TuningResult:
         Where ``study.json``, ``study.journal``, ``trials.parquet`` and ``best.toml`` lie.
     notes : tuple of str
         Warnings of the fits, each once.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> train, _ = uplift.simulate(rows=2_000, seed=1).campaign().split(test=0.3, seed=0)
+    >>> found = uplift.tune(train, model="lightgbm_s", trials=2, space={"n_estimators": [20, 50]})
+    >>> len(found.trials)
+    2
     """
 
     description: dict[str, Any]
@@ -102,7 +123,7 @@ class TuningResult:
     @property
     def model(self) -> str:
         """Name of the model."""
-        return self.description["model"]
+        return str(self.description["model"])
 
     @property
     def title(self) -> str:

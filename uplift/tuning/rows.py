@@ -102,6 +102,12 @@ class TrainingPart:
     ) -> TrainingPart:
         """The training part of ``campaign.split(test=test, seed=seed, by=by)``; the rest is dropped here.
 
+        Parameters
+        ----------
+        campaign : Campaign
+        test, seed, by
+            As in :meth:`uplift.campaign.Campaign.split`.
+
         Raises
         ------
         CampaignError
@@ -117,7 +123,12 @@ class TrainingPart:
         )
 
     def take(self, mask: np.ndarray) -> TrainingPart:
-        """Some of the rows (bool [row]), sealed as these are."""
+        """Some of the rows (bool [row]), sealed as these are.
+
+        Parameters
+        ----------
+        mask : ndarray of bool [row]
+        """
         return TrainingPart(self.campaign.take(mask), self.seal)
 
 

@@ -206,7 +206,8 @@ def read_description(folder: Path) -> dict[str, Any]:
         It is missing or damaged.
     """
     try:
-        return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        result: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        return result
     except (OSError, ValueError) as error:
         raise OutputError(
             f"{folder / DESCRIPTION} cannot be read ({error}); begin anew with --overwrite."

@@ -22,7 +22,8 @@ def signed_outcomes(treated: np.ndarray, outcome: np.ndarray, mass: np.ndarray) 
         Row weights, > 0.
     """
     share = np.where(treated, mass / mass[treated].sum(), -mass / mass[~treated].sum())
-    return share * outcome
+    result: np.ndarray = share * outcome
+    return result
 
 
 def qini(score: np.ndarray, signed: np.ndarray, mass: np.ndarray) -> float:
@@ -71,7 +72,8 @@ def influence(score: np.ndarray, treated: np.ndarray, outcome: np.ndarray, mass:
     by_group = np.bincount(group, signed)
     below = (signed.sum() - np.cumsum(by_group) + by_group / 2)[group]
     through_places = mass / mass.sum() * (below - signed @ share)
-    return len(score) * (direct - through_places)
+    result: np.ndarray = len(score) * (direct - through_places)
+    return result
 
 
 def highest(quality: Callable[[np.ndarray], float], parts: int) -> np.ndarray:

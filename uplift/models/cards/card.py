@@ -43,6 +43,12 @@ class ModelCard:
         Fitting time, in words.
     library : str
         Distribution that fits it.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> next(card.name for card in uplift.list_models() if card.name == "ecup")
+    'ecup'
     """
 
     name: str

@@ -82,4 +82,5 @@ class Design:
         average = (self.every * reached).sum(axis=1)
         own = reached[np.arange(len(reached)), self.arms]
         ratio = np.divide(own, average, out=np.ones_like(average), where=average > 0)
-        return np.minimum(self.received * np.maximum(ratio, 1.0 / CUT), 1.0)
+        result: np.ndarray = np.minimum(self.received * np.maximum(ratio, 1.0 / CUT), 1.0)
+        return result

@@ -147,7 +147,8 @@ class Pair:
     @cached_property
     def treated(self) -> np.ndarray:
         """1 where the row of :attr:`data` received the arm, int64 [row]."""
-        return (self.data.arms == self.arm).astype(np.int64)
+        result: np.ndarray = (self.data.arms == self.arm).astype(np.int64)
+        return result
 
     @property
     def share(self) -> float:

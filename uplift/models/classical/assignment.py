@@ -136,4 +136,5 @@ def _mean_one(weights: np.ndarray | None) -> np.ndarray | None:
     """Weights whose mean is one, which leaves the meaning of an L2 penalty; None where they are all equal."""
     if weights is None or np.ptp(weights) <= 1e-12 * weights[0]:
         return None
-    return weights / weights.mean()
+    result: np.ndarray = weights / weights.mean()
+    return result

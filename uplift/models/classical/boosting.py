@@ -175,7 +175,8 @@ class Settings:
         data = lightgbm().Dataset(
             matrix, weight=weights, categorical_feature=list(self.categorical), params=params
         )
-        return _guarded(data.construct)
+        result: Dataset = _guarded(data.construct)
+        return result
 
     def binned(self, matrix: np.ndarray) -> Dataset:
         """Bin a matrix [row, column] once for models of many of its :meth:`subset`; the matrix is not kept."""
@@ -191,7 +192,8 @@ class Settings:
             categorical_feature=list(self.categorical),
             params=params,
         )
-        return _guarded(data.construct)
+        result: Dataset = _guarded(data.construct)
+        return result
 
     def subset(self, data: Dataset, matrix: np.ndarray, rows: np.ndarray) -> Dataset:
         """Some rows of what :meth:`binned` made of `matrix`: their bins are copied, one byte or so per cell.
@@ -204,7 +206,7 @@ class Settings:
         rows : ndarray of int64 [taken]
             Rising.
         """
-        part = _guarded(data.subset(rows.tolist(), params=data.get_params()).construct)
+        part: Dataset = _guarded(data.subset(rows.tolist(), params=data.get_params()).construct)
         part.used_indices = None  # a list of integers, larger than the bins, that nobody reads again
         return part
 
@@ -317,10 +319,10 @@ class Rows(NamedTuple):
 def _row_losses(score: np.ndarray, outcome: np.ndarray, objective: str) -> np.ndarray:
     """Loss of every row whose model says `score` on the scale of the link."""
     if objective == BINARY:
-        return np.logaddexp(0.0, score) - outcome * score
+        return np.asarray(np.logaddexp(0.0, score) - outcome * score)
     if objective == TWEEDIE:  # LightGBM's default power is 1.5
         return 2.0 * outcome * np.exp(-0.5 * score) + 2.0 * np.exp(0.5 * score)
-    return np.square(outcome - score)
+    return np.asarray(np.square(outcome - score))
 
 
 def _guarded(call: Any) -> Any:
@@ -334,7 +336,8 @@ def _guarded(call: Any) -> Any:
 
 def booster_from_text(text: str) -> Booster:
     """Booster from its text form."""
-    return lightgbm().Booster(model_str=text)
+    result: Booster = lightgbm().Booster(model_str=text)
+    return result
 
 
 def load_booster(path: Path) -> Booster:

@@ -96,7 +96,8 @@ class MetaTraining(Training):
         if fold is None:
             return np.ones(len(self.arms), bool)
         assert self.fold is not None
-        return self.fold != fold
+        result: np.ndarray = self.fold != fold
+        return result
 
 
 class Control(NamedTuple):

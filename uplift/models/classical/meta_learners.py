@@ -56,7 +56,8 @@ class LightGBMX(MetaLearner):
     def _effect(self, parts: Parts, matrix: np.ndarray) -> np.ndarray:
         of_control = predict(parts["tau_control"], matrix, self.n_jobs)
         of_treated = predict(parts["tau_treated"], matrix, self.n_jobs)
-        return parts["share"] * of_control + (1.0 - parts["share"]) * of_treated
+        result: np.ndarray = parts["share"] * of_control + (1.0 - parts["share"]) * of_treated
+        return result
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

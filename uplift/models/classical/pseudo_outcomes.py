@@ -33,7 +33,8 @@ def doubly_robust(
     received = np.where(treated, propensity, 1.0 - propensity)
     expected = np.where(treated, mu_treated, mu_control)
     sign = np.where(treated, 1.0, -1.0)
-    return mu_treated - mu_control + sign * (outcome - expected) / received
+    result: np.ndarray = mu_treated - mu_control + sign * (outcome - expected) / received
+    return result
 
 
 def transformed(outcome: np.ndarray, treated: np.ndarray, propensity: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def has_cuda() -> bool:
             tried = module.train({"device": "cuda", "max_depth": 1}, data, num_boost_round=1)
         except module.core.XGBoostError:
             return False
-    return json.loads(tried.save_config())["learner"]["generic_param"]["device"].startswith("cuda")
+    return bool(json.loads(tried.save_config())["learner"]["generic_param"]["device"].startswith("cuda"))
 
 
 def chosen_device(device: str) -> str:
@@ -102,7 +102,8 @@ class XGBoostTrees:
     def predict(self, matrix: np.ndarray, *, num_threads: int) -> np.ndarray:
         """Mean outcome, float32 [row]."""
         self._booster.set_param({"nthread": num_threads})
-        return self._booster.inplace_predict(matrix)
+        result: np.ndarray = self._booster.inplace_predict(matrix)
+        return result
 
     def save(self, path: Path) -> None:
         """Write UBJSON."""

@@ -68,7 +68,8 @@ class ArmLayers(nn.Module):
         # The product with the few arms' embeddings comes before the look-up: it is the smaller one.
         arms = self.treatment.table @ self.of_arm
         arms = arms.unsqueeze(1) if treatment is None else nn.functional.embedding(treatment, arms)
-        return self.rest(self.activation(first + arms))
+        result: Tensor = self.rest(self.activation(first + arms))
+        return result
 
 
 class StageLayer(OutputLayer):

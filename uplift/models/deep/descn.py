@@ -182,11 +182,12 @@ class DescnNetwork(FieldNetwork):
 
     def represent(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """The shared representation [batch, representation[-1]]."""
-        shared = self.representation(self.inputs.flat(numeric, categorical))
+        shared: Tensor = self.representation(self.inputs.flat(numeric, categorical))
         if not self.fixed_length:
             return shared
         # Length sqrt(width) in place of 1: entries of order 1, which the layers above are initialised for.
-        return shared.shape[-1] ** 0.5 * nn.functional.normalize(shared, eps=1e-4)
+        result: Tensor = shared.shape[-1] ** 0.5 * nn.functional.normalize(shared, eps=1e-4)
+        return result
 
     def forward(self, numeric: Tensor, categorical: Tensor, treatment: Tensor) -> ChainOutput:
         """Outcomes under one arm per row; in training with what the losses need. See :meth:`ChainNetwork.forward`."""
@@ -223,7 +224,7 @@ class DescnNetwork(FieldNetwork):
         cross_treated, cross_control = self.cross_losses(logits, pseudo, rows)
         # Training has added the responses' own losses (TR and CR), which the authors leave out.
         factual = stage_losses(output.logits, rows.outcomes, weights=rows.weights, space=self.loss_space)
-        return (
+        result: Tensor = (
             self.propensity_weight * assignment_losses(propensity, rows).mean()
             + (self.arms - 1) * self.control_weight * control.sum()
             + self.treated_weight * treated.sum()
@@ -231,6 +232,7 @@ class DescnNetwork(FieldNetwork):
             + self.cross_control_weight * cross_control
             + (self.response_weight - 1) * (factual @ stages).mean()
         )
+        return result
 
     def cross_losses(self, logits: Tensor, pseudo: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
         """Cross TR and cross CR, sums over the coupons times 2 / (K + 1) [].

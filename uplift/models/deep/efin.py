@@ -53,7 +53,8 @@ class SelfInteraction(nn.Module):
 
     def forward(self, fields: Tensor) -> Tensor:
         scores = self.query(fields) @ self.key(fields).transpose(1, 2) / fields.shape[-1] ** 0.5
-        return torch.softmax(scores, dim=-1) @ self.values(fields)
+        result: Tensor = torch.softmax(scores, dim=-1) @ self.values(fields)
+        return result
 
 
 class TreatmentInteraction(nn.Module):

@@ -130,7 +130,8 @@ class FlexHeads(OutputLayer):
             self.private.weight.copy_(self.private.weight[:1].expand_as(self.private.weight))
 
     def forward(self, shared: Tensor, both: Tensor) -> Tensor:
-        return shared @ self.shared_weight + self.private(both)
+        result: Tensor = shared @ self.shared_weight + self.private(both)
+        return result
 
     def start_at(self, rates: Tensor) -> None:
         """Set the biases of every arm so that the first predictions are about the base `rates` [stage]."""

@@ -129,7 +129,8 @@ class SNetNetwork(FieldNetwork):
         """Importance of every field in Phi_C, Phi_W, Phi_O and every arm's Phi, [K + 4, f], >= 0."""
         weights = (self.wide.weights[0], self.narrow.weights[0])
         by_coordinate = torch.cat([weight.abs().mean(-1) for weight in weights])
-        return by_coordinate.unflatten(1, (self.inputs.fields, -1)).sum(-1)
+        result: Tensor = by_coordinate.unflatten(1, (self.inputs.fields, -1)).sum(-1)
+        return result
 
     def forward(self, numeric: Tensor, categorical: Tensor, treatment: Tensor) -> ChainOutput:
         """Outcomes under one arm per row, and the logits of the arm it receives; see :meth:`ChainNetwork.forward`."""

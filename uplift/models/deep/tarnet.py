@@ -68,7 +68,8 @@ class TarnetNetwork(FieldNetwork):
 
     def represent(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         """Phi(x) [batch, representation[-1]] from numeric [batch, p] and categorical codes [batch, q]."""
-        return self.representation(self.inputs.flat(numeric, categorical))
+        result: Tensor = self.representation(self.inputs.flat(numeric, categorical))
+        return result
 
     def outcomes(self, representation: Tensor) -> ChainOutput:
         """Outcomes under every arm from Phi(x) [batch, representation[-1]]."""

@@ -67,7 +67,8 @@ class TaskAttention(nn.Module):
         pooled = (torch.softmax(scores, dim=-1) @ tokens).view(-1, task_count, self.heads, dim)
         value = self.value.weight.view(dim, self.heads, head_dim)
         mixed = torch.einsum("bthd,dhk->bthk", pooled, value).flatten(2) + self.value.bias
-        return self.output(mixed)
+        result: Tensor = self.output(mixed)
+        return result
 
 
 class TaskGate(nn.Module):

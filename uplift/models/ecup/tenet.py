@@ -93,7 +93,8 @@ class TreatmentAwareUnit(nn.Module):
 
     def bit(self, treatment: Tensor) -> Tensor:
         """E^bit [..., 1 or f, d] from E^tr [..., d]: the treatment information extractor (eq. 12)."""
-        return torch.relu(self.extract(treatment)).unflatten(-1, (self.bit_fields, -1))
+        result: Tensor = torch.relu(self.extract(treatment)).unflatten(-1, (self.bit_fields, -1))
+        return result
 
     def forward(self, fields: Tensor, treatment: Tensor) -> Tensor:
         return self.attend(fields) * self.bit(treatment)  # eq. 13
@@ -113,7 +114,8 @@ def attend(units: Sequence[TreatmentAwareUnit], fields: Tensor) -> tuple[Tensor,
     query = query.unflatten(-1, (into.shape[0], -1)).flatten(1, 2)  # [batch, f U H, d], field by field
     mixed = mix(query, fields).unflatten(1, (-1, into.shape[0])).flatten(2)
     out = torch.block_diag(*(answer.flatten(0, 1) for answer in answers))  # [U H d, U d]
-    return (mixed @ out).chunk(len(units), dim=-1)
+    result: tuple[Tensor, ...] = (mixed @ out).chunk(len(units), dim=-1)
+    return result
 
 
 def mix(query: Tensor, fields: Tensor) -> Tensor:

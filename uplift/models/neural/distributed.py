@@ -84,5 +84,5 @@ def joined(team: Team, device: torch.device) -> Iterator[None]:
 @cache
 def _meeting_place() -> distributed.Store:
     """The store where the processes find each other; process 0 may be its host, so it is opened once and kept."""
-    store, _, _ = next(rendezvous("env://"))
+    store: distributed.Store = next(rendezvous("env://"))[0]
     return store

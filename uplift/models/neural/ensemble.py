@@ -55,13 +55,15 @@ def bootstrap_weights(unit_ids: pa.Array, seeds: Sequence[int]) -> np.ndarray:
     Rubin, The Bayesian bootstrap, Annals of Statistics 1981.
     """
     weights = exponential_weights(unit_ids, seeds)
-    return weights / weights.mean(axis=0)
+    result: np.ndarray = weights / weights.mean(axis=0)
+    return result
 
 
 def exponential_weights(unit_ids: pa.Array, seeds: Sequence[int]) -> np.ndarray:
     """The weights of :func:`bootstrap_weights` before they are scaled, float64 [row, member]: mean one up to chance."""
     uniform = np.column_stack([unit_uniform(unit_ids, f"bootstrap:{seed}") for seed in seeds])
-    return -np.log1p(-uniform)
+    result: np.ndarray = -np.log1p(-uniform)
+    return result
 
 
 def t_quantile(level: float, members: int) -> float:

@@ -31,6 +31,10 @@ def calibration_figure(
     names : Names, optional
         Display names of arms, stages and features.
 
+    Returns
+    -------
+    plotly.graph_objects.Figure
+
     Raises
     ------
     EvaluationError

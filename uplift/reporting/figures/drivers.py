@@ -29,6 +29,10 @@ def importance_figure(insight: Insight, arm: str, *, names: Names | None = None)
     names : Names, optional
         Display names of arms, stages and features.
 
+    Returns
+    -------
+    plotly.graph_objects.Figure
+
     Raises
     ------
     EvaluationError
@@ -78,6 +82,10 @@ def dependence_figure(
         Name of the arm.
     names : Names, optional
         Display names of arms, stages and features.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
 
     Raises
     ------
@@ -143,6 +151,10 @@ def shap_figure(insight: Insight, arm: str, *, names: Names | None = None) -> go
         Name of the arm.
     names : Names, optional
         Display names of arms, stages and features.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
 
     Raises
     ------

@@ -50,6 +50,10 @@ def effects_figure(
     names : Names, optional
         Labels of arms and stages. An effect without an interval is a hollow mark.
 
+    Returns
+    -------
+    plotly.graph_objects.Figure
+
     Raises
     ------
     EvaluationError
@@ -133,6 +137,10 @@ def funnel_figure(evaluation: Evaluation, *, names: Names | None = None) -> go.F
         From :func:`uplift.evaluate`.
     names : Names, optional
         Display names of arms, stages and features.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
     """
     marks = arm_marks(evaluation.arms)
     texts = labels((names or Names()).all_arms(evaluation.arms))

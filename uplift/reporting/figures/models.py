@@ -50,6 +50,10 @@ def qini_figure(
     names : Names, optional
         Labels of arms and stages.
 
+    Returns
+    -------
+    plotly.graph_objects.Figure
+
     Raises
     ------
     EvaluationError
@@ -84,6 +88,10 @@ def uplift_figure(
         Models whose pointwise band is shown at first; default all.
     names : Names, optional
         Display names of arms, stages and features.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
     """
     said = "definition: curve V2 / n (Gutierrez and Gerardy 2017)"
     return _curves(evaluation, stage, arm, "lift", said, "Uplift curve", bands, names or Names())
@@ -114,6 +122,10 @@ def toc_figure(
         Models whose pointwise band is shown at first; default all.
     names : Names, optional
         Display names of arms, stages and features.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
     """
     said = "definition: TOC, whose mean over all shares is the autoc"
     return _curves(evaluation, stage, arm, "toc", said, "TOC curve", bands, names or Names())
@@ -138,6 +150,10 @@ def deciles_figure(
         Name of the arm.
     names : Names, optional
         Display names of arms, stages and features.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
 
     Raises
     ------
@@ -223,6 +239,10 @@ def scores_figure(
         Definition id; default the headline.
     names : Names, optional
         Display names of arms, stages and features.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
 
     Raises
     ------

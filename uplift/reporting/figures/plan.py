@@ -24,6 +24,10 @@ def budget_figure(plan: Allocation, *, budget: float | None = None) -> go.Figure
         From :func:`uplift.allocate`.
     budget : float, optional
         Where the two marks stand; default the plan's own budget, or the largest useful one when it has no limit.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
     """
     curve = plan.curve
     chosen = plan.certificate.budget if budget is None else budget
@@ -82,6 +86,10 @@ def allocation_figure(plan: Allocation, *, names: Names | None = None) -> go.Fig
         From :func:`uplift.allocate`.
     names : Names, optional
         Display names of arms, stages and features.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
     """
     marks = arm_marks(plan.arms)
     texts = labels((names or Names()).all_arms(plan.arms))

@@ -39,6 +39,10 @@ def spend_figure(
     names : Names, optional
         Display names of arms, stages and features.
 
+    Returns
+    -------
+    plotly.graph_objects.Figure
+
     Examples
     --------
     >>> import uplift

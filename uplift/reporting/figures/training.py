@@ -31,7 +31,8 @@ class _Series:
     """Also with a dot per epoch, which would blur a dash."""
 
     def of(self, epoch: Epoch) -> float:
-        return getattr(epoch, self.attribute)
+        result: float = getattr(epoch, self.attribute)
+        return result
 
 
 _TRAINING = _Series("training loss", "loss", GREY, "dash", ".5~g", marked=False)
@@ -61,6 +62,10 @@ def training_figure(
         gets an axis of its own.
     stage : str, optional
         Stage of the Qini as it shall be called; default "the last stage".
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
 
     Raises
     ------
@@ -161,4 +166,6 @@ def _kept(members: Sequence[Network], series: _Series, *, first: bool) -> go.Sca
 
 def _step(last: int) -> int:
     """Distance of the ticks, whole epochs, so that there are at most twelve."""
-    return next(step * 10**power for power in range(9) for step in (1, 2, 5) if last <= 12 * step * 10**power)
+    return int(
+        next(step * 10**power for power in range(9) for step in (1, 2, 5) if last <= 12 * step * 10**power)
+    )

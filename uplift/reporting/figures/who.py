@@ -44,6 +44,10 @@ def spread_figure(insight: Insight, stage: str | None = None, *, names: Names | 
     names : Names, optional
         Display names of arms, stages and features.
 
+    Returns
+    -------
+    plotly.graph_objects.Figure
+
     Raises
     ------
     EvaluationError
@@ -90,6 +94,10 @@ def quadrants_figure(insight: Insight, arm: str, *, names: Names | None = None) 
         Name of the arm.
     names : Names, optional
         Display names of arms, stages and features.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
 
     Raises
     ------
@@ -142,6 +150,10 @@ def segments_figure(insight: Insight, arm: str, *, names: Names | None = None) -
         Name of the arm.
     names : Names, optional
         Display names of arms, stages and features.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
 
     Raises
     ------
