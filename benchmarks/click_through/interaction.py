@@ -10,9 +10,13 @@ from pathlib import Path
 from benchmarks.click_through.agreement import close
 from benchmarks.click_through.browser import HEIGHT, Visit, read_numbers
 from benchmarks.click_through.case import CannotTell, Case, expect
-from benchmarks.click_through.content import PLAN
+from benchmarks.click_through.content import DRIVERS, FEATURES, MEASURED, PLAIN, PLAN, WHO
+from benchmarks.click_through.content_drivers import driver_figures, importance_order
 from benchmarks.click_through.content_figures import curve_points, effect_points, score_points, tenth_points
+from benchmarks.click_through.content_size import bands, calibrations
+from benchmarks.click_through.content_spend import slider_measured, slider_measured_by_keyboard
 from benchmarks.click_through.content_tables import shown_scores
+from benchmarks.click_through.content_who import who_figures
 from benchmarks.click_through.truth import HEADLINE, VALUE, Truth
 
 FIGURES = ("scores", "tenths", "curve")
@@ -507,4 +511,10 @@ CASES = (
     Case("C16", "places", "must", "the menu lists every section and leads there", _menu, changes="page", evidence="nav"),
     Case("C17", "places", "must", "what can be opened opens, and holds the whole configuration", _details, changes="page", evidence="#reproduce"),
     Case("C18", "paper", "must", "nothing is cut off, closed or dark in print", _print, changes="page", evidence="main"),
+    Case("C19", "choices", "must", "calibration of every model, at other stages and arms", calibrations, changes="choices", evidence="#figure-calibration", **PLAIN),
+    Case("C20", "choices", "must", "Qini, uplift and TOC curves of all models with their bands", bands, changes="choices", evidence="#figure-curve", **PLAIN),
+    Case("C21", "choices", "must", "segments, kinds of customers and distribution follow arm and stage", who_figures, changes="choices", evidence="#figure-segments", **WHO),
+    Case("C22", "choices", "must", "importance and effect by feature follow arm and feature", driver_figures, changes="choices", evidence="#figure-dependence", **FEATURES),
+    Case("C23", "sorting", "must", "features by their loss, both ways", importance_order, changes="choices", evidence="#table-importance", **DRIVERS),
+    Case("C24", "budget", "must", "the slider shows what was measured of such a plan, not what it promises", slider_measured, again=slider_measured_by_keyboard, changes="choices", evidence=".what-if", **MEASURED),
 )  # fmt: skip
