@@ -293,4 +293,6 @@ DEFECTS = (
     Defect("wrong kinds", "sure things and lost causes carry each other's names", _table("table-quadrants", _swap("sure things", "lost causes")), ("B23",)),
     Defect("shares of the kinds", "the legend gives every kind the share of the next", _figures("quadrants", _shares), ("C21",)),
     Defect("segments upside down", "the segment with the lowest effect comes first", _table("table-segments", _rows_turned), ("B24",)),
+    Defect("dark figures on paper", "figures of a dark page are printed as they are", _text("dark.matches && !printing ?", "dark.matches ?"), ("C25",)),
+    Defect("buttons on paper", "the buttons of tables and figures are printed", _text(".sort .arrow, .tools, .anchor", ".sort .arrow, .anchor"), ("C18",)),
 )  # fmt: skip

@@ -472,6 +472,10 @@ def _print(visit: Visit, truth: Truth) -> None:
         )
         background = visit.js("getComputedStyle(document.body).backgroundColor")
         expect(background in ("rgb(255, 255, 255)", "rgba(0, 0, 0, 0)"), f"the paper is {background}")
+        left = visit.js(_CONTROLS)
+        expect(not left, f"what cannot be used on paper is printed: {left[:4]}")
+        pale = visit.js(_PALE)
+        expect(not pale, f"figures with pale writing on paper: {pale[:4]}")
     finally:
         visit.js("dispatchEvent(new Event('afterprint'))")
         visit.page.emulate_media(media="screen")
@@ -481,6 +485,12 @@ def _print(visit: Visit, truth: Truth) -> None:
         "what was closed stays open after printing",
     )
 
+
+_CONTROLS = """() => [...document.querySelectorAll("main :is(button, input, select)")].filter((e) => e.getClientRects().length && !e.closest("thead")
+  && !(e.matches("select") && getComputedStyle(e).borderTopWidth === "0px")).map((e) => e.id || e.dataset.state || e.textContent)"""
+
+_PALE = """() => [...document.querySelectorAll("[data-figure]")].filter((plot) => [...plot.querySelectorAll(".xtick text, .ytick text")].some((t) =>
+  (getComputedStyle(t).fill.match(/[\\d.]+/g) ?? []).slice(0, 3).every((v) => Number(v) > 150))).map((plot) => plot.id)"""
 
 _CUT = """() => [...document.querySelectorAll("main *")].filter((e) => {
   if (e.closest("svg, .visually-hidden, .skip") || !e.getClientRects().length) return false;
@@ -511,6 +521,7 @@ CASES = (
     Case("C16", "places", "must", "the menu lists every section and leads there", _menu, changes="page", evidence="nav"),
     Case("C17", "places", "must", "what can be opened opens, and holds the whole configuration", _details, changes="page", evidence="#reproduce"),
     Case("C18", "paper", "must", "nothing is cut off, closed or dark in print", _print, changes="page", evidence="main"),
+    Case("C25", "paper", "must", "a page that is read in the dark is printed light, its figures too", _print, changes="page", evidence="main", dark=True),
     Case("C19", "choices", "must", "calibration of every model, at other stages and arms", calibrations, changes="choices", evidence="#figure-calibration", **PLAIN),
     Case("C20", "choices", "must", "Qini, uplift and TOC curves of all models with their bands", bands, changes="choices", evidence="#figure-curve", **PLAIN),
     Case("C21", "choices", "must", "segments, kinds of customers and distribution follow arm and stage", who_figures, changes="choices", evidence="#figure-segments", **WHO),
