@@ -260,7 +260,9 @@ _CHOOSE = """(start) => { for (const e of document.querySelectorAll("[data-state
     if (now === before || before === undefined) continue;
     if (box) e.checked = before; else e.value = before;
     e.dispatchEvent(new Event("change", { bubbles: true })); }
-  document.activeElement?.blur(); document.getElementById("budget-reset")?.click(); scrollTo(0, 0); }"""
+  document.getElementById("budget-reset")?.click(); scrollTo(0, 0);
+  // Where the last click was, Tab would go on from there.
+  document.body.tabIndex = -1; document.body.focus(); document.body.blur(); document.body.removeAttribute("tabindex"); }"""
 
 _TABLE = """(id) => {
   const table = document.getElementById(id);

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from benchmarks.click_through.agreement import whole
 from benchmarks.click_through.browser import Visit
 from benchmarks.click_through.case import Case, expect
+from benchmarks.click_through.content_drivers import (
+    dependence_table,
+    driver_sentence,
+    importance_table,
+)
 from benchmarks.click_through.content_figures import (
     axis_titles,
     effects_figure,
@@ -13,6 +20,8 @@ from benchmarks.click_through.content_figures import (
     plan_figures,
 )
 from benchmarks.click_through.content_plan import allocation_table, budget_table, certificate_list
+from benchmarks.click_through.content_size import calibration_figure
+from benchmarks.click_through.content_spend import spend_figure, spend_table
 from benchmarks.click_through.content_tables import (
     arms_table,
     chain_table,
@@ -28,6 +37,7 @@ from benchmarks.click_through.content_verdict import (
     verdict_plan,
     verdict_sentences,
 )
+from benchmarks.click_through.content_who import quadrants_table, segments_table, spread_table
 from benchmarks.click_through.truth import Truth
 
 
@@ -64,6 +74,24 @@ PLAN = {"precondition": "the run has a plan", "applies": _planned}
 
 PLAIN = {"precondition": "a design without weights", "applies": lambda truth: truth.plain}
 
+MEASURED = {
+    "precondition": "a plan on a plain design that treats somebody",
+    "applies": lambda truth: truth.plain and truth.plan is not None and truth.treated > 0,
+}
+
+
+def _explained(part: str) -> dict[str, Any]:
+    return {
+        "precondition": f"insight.json has {part}, a plain design",
+        "applies": lambda truth: truth.plain and bool((truth.insight or {}).get(part)),
+    }
+
+
+WHO = _explained("quadrants")
+SEGMENTS = _explained("segments")
+DRIVERS = _explained("importance")
+FEATURES = _explained("dependence")
+
 
 CASES = (
     Case("B01", "verdict", "must", "strongest arm, its effect and interval", verdict_effect, evidence="#verdict"),
@@ -86,4 +114,13 @@ CASES = (
     Case("B18", "figures", "must", "customers and spend per arm; value against budget", plan_figures, evidence="#figure-budget", **PLAN),
     Case("B19", "figures", "must", "axes have titles with units, figures say what is compared", axis_titles, evidence="#figure-scores"),
     Case("B20", "reproduce", "must", "seed, fingerprint, versions, split; real or simulated", _provenance, evidence="#reproduce"),
+    Case("B21", "models", "must", "calibration: observed over predicted effect by tenth, slope with interval", calibration_figure, evidence="#figure-calibration", **PLAIN),
+    Case("B22", "who", "must", "distribution of the predicted effects, counted again", spread_table, evidence="#table-spread", **WHO),
+    Case("B23", "who", "must", "four kinds of customers: shares, predictions and outcomes, counted again", quadrants_table, evidence="#table-quadrants", **WHO),
+    Case("B24", "who", "must", "segments: rules, shares, predicted and observed effects, highest first", segments_table, evidence="#table-segments", **SEGMENTS),
+    Case("B25", "drivers", "must", "importance of every feature with its interval, most important first", importance_table, evidence="#table-importance", **DRIVERS),
+    Case("B26", "drivers", "must", "the answer names the features whose interval is above zero", driver_sentence, evidence="#drivers", **DRIVERS),
+    Case("B27", "drivers", "must", "effect by feature: shares, predicted and observed effects", dependence_table, evidence="#table-dependence", **FEATURES),
+    Case("B28", "plan", "must", "measured value of plans and rules at the budget, and their difference", spend_table, evidence="#table-spend", **MEASURED),
+    Case("B29", "figures", "must", "value against spend of every plan and rule, band, marks and budget", spend_figure, evidence="#figure-spend", **MEASURED),
 )  # fmt: skip

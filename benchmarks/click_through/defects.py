@@ -6,11 +6,14 @@ made with a case in mind; `near` only says where to look first, so that the benc
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,101 @@ def _total(body: str) -> str:
     return body[:start] + body[start:].replace(cell[0], text, 1)
 
 
+def _numbers(values: Any) -> list[float]:
+    """Coordinates of a trace; longer ones are packed."""
+    if isinstance(values, dict):
+        return np.frombuffer(base64.b64decode(values["bdata"]), np.dtype(values["dtype"])).tolist()
+    return list(values)
+
+
+def _figures(kind: str, change: Callable[[dict[str, Any]], None]) -> Callable[[str], str]:
+    """Change every figure of a kind."""
+
+    def apply(content: dict[str, Any]) -> None:
+        for key, figure in content["figures"].items():
+            if key.partition(":")[0] == kind:
+                change(figure)
+
+    return _data(apply)
+
+
+def _ticks(figure: dict[str, Any]) -> None:
+    """The two features on top carry each other's names."""
+    texts = figure["layout"]["yaxis"]["ticktext"]
+    texts[0], texts[1] = texts[1], texts[0]
+
+
+def _sides(figure: dict[str, Any]) -> None:
+    """Observed effects stand on the axis of the predicted ones, and the other way round."""
+    for trace in figure["data"]:
+        if trace["name"].startswith("observed"):
+            trace["x"], trace["y"] = trace["y"], trace["x"]
+
+
+def _bands(stretch: float, lift: float) -> Callable[[dict[str, Any]], None]:
+    """Bands narrower or wider by a factor, or lifted by parts of their height."""
+
+    def change(figure: dict[str, Any]) -> None:
+        for trace in figure["data"]:
+            if trace.get("meta") == "band":
+                y = np.array(_numbers(trace["y"]))
+                middle = (y + y[::-1]) / 2
+                trace["y"] = (middle + stretch * (y - middle) + lift * np.ptp(y)).tolist()
+
+    return change
+
+
+def _swap_names(*beginnings: str) -> Callable[[dict[str, Any]], None]:
+    """Two traces of a figure carry each other's names."""
+
+    def change(figure: dict[str, Any]) -> None:
+        one, other = (
+            next(t for t in figure["data"] if str(t.get("name")).startswith(name) and t.get("mode"))
+            for name in beginnings
+        )
+        one["name"], other["name"] = other["name"], one["name"]
+
+    return change
+
+
+def _shares(figure: dict[str, Any]) -> None:
+    """The legend's shares have moved on by one kind."""
+    names = [trace["name"].partition(" (") for trace in figure["data"]]
+    for trace, (name, _, _), (_, bracket, share) in zip(
+        figure["data"], names, names[1:] + names[:1], strict=True
+    ):
+        trace["name"] = name + bracket + share
+
+
+def _predicted_twice(figure: dict[str, Any]) -> None:
+    """What is called observed is what was predicted for such customers."""
+    traces = {trace["name"]: trace for trace in figure["data"]}
+    observed = traces.get("observed, such customers")
+    if observed is not None:
+        observed["y"] = _numbers(traces["predicted, such customers"]["y"])[: len(_numbers(observed["y"]))]
+
+
+def _toc_is_lift(content: dict[str, Any]) -> None:
+    for key, figure in content["figures"].items():
+        if key.startswith("toc:"):
+            lift = content["figures"][key.replace("toc:", "lift:", 1)]
+            figure["data"] = lift["data"]
+
+
+def _other_model(content: dict[str, Any]) -> None:
+    """Two models' calibrations are mixed up; the headings are right."""
+    figures = content["figures"]
+    for key in [key for key in figures if key.startswith("calibration:0:")]:
+        one, other = figures[key], figures[key.replace(":0:", ":1:", 1)]
+        one["data"], other["data"] = other["data"], one["data"]
+
+
+def _rows_turned(body: str) -> str:
+    """The rows of a table from the last to the first."""
+    start = body.index("<tr")
+    return body[:start] + "".join(reversed(re.findall(r"<tr.*?</tr>\s*", body[start:], re.DOTALL)))
+
+
 _CDN = '<script src="https://cdn.plot.ly/plotly-2.35.2.min.js"></script></head>'
 _IMAGE = (
     '<header class="page"><img src="data:image/png;base64,iVBORw0KGgo=" alt="logo" width="40" height="40">'
@@ -178,4 +276,23 @@ DEFECTS = (
     Defect("swapped curves", "two models carry each other's names in the Qini curves", _data(_curve_names), ("B17",)),
     Defect("spend beyond the budget", "the total of the plan's spend is wrong", _table("table-allocation", _total), ("B12",)),
     Defect("not said to be simulated", "the badge is missing", lambda page: re.sub(r' <span class="badge">simulated data</span>', "", page), ("B20",)),
+    Defect("swapped features", "two features of the importance figure carry each other's names", _figures("importance", _ticks), ("C22",)),
+    Defect("feature order", "two features of the importance table carry each other's names", _table("table-importance", _swap("<span>age</span>", "<span>city</span>")), ("B25",)),
+    Defect("other feature", "the figure of the effect by feature stays with the first feature", _text("  function show(name) {\n    drawWith(name);", '  function show(name) {\n    if (name !== "feature") drawWith(name);'), ("C22",)),
+    Defect("predicted as observed", "observed effects by feature are the predicted ones", _figures("dependence", _predicted_twice), ("C22",)),
+    Defect("calibration turned", "predicted and observed effects have changed places", _figures("calibration", _sides), ("B21", "C19")),
+    Defect("calibration mixed up", "two models have each other's calibration", _data(_other_model), ("B21", "C19")),
+    Defect("shifted band", "the bands of the Qini curves lie too high by a twentieth", _figures("gain", _bands(1.0, 0.05)), ("C20",)),
+    Defect("narrow bands", "the bands of the TOC curves are 90 % ones", _figures("toc", _bands(0.84, 0.0)), ("C20",)),
+    Defect("TOC as uplift", "the TOC curves are the uplift curves", _data(_toc_is_lift), ("C20",)),
+    Defect("promise for measurement", "the slider calls measured what the plan promises", _text("numbers.measured = found.value;", "numbers.measured = now.value;"), ("C24",)),
+    Defect("half an interval", "the slider's measured interval ends at the value", _text("to ${people(found.high)}", "to ${people(found.value)}"), ("C24",)),
+    Defect("mislabelled rule", "the rule by response and the plan carry each other's names", _figures("spend", _swap_names("top by response", "lightgbm_s")), ("B29",)),
+    Defect("swapped marks", "everyone with the one coupon is called everyone with the other", _figures("spend", _swap_names("everyone Coupon 5", "everyone Coupon 10")), ("B29",)),
+    Defect("gain for loss", "plans that measure less than the chosen one have lost their minus", _table("table-spend", _no_sign), ("B28",)),
+    Defect("wrong kinds", "sure things and lost causes carry each other's names", _table("table-quadrants", _swap("sure things", "lost causes")), ("B23",)),
+    Defect("shares of the kinds", "the legend gives every kind the share of the next", _figures("quadrants", _shares), ("C21",)),
+    Defect("segments upside down", "the segment with the lowest effect comes first", _table("table-segments", _rows_turned), ("B24",)),
+    Defect("dark figures on paper", "figures of a dark page are printed as they are", _text("dark.matches && !printing ?", "dark.matches ?"), ("C25",)),
+    Defect("buttons on paper", "the buttons of tables and figures are printed", _text(".sort .arrow, .tools, .anchor", ".sort .arrow, .anchor"), ("C18",)),
 )  # fmt: skip

@@ -10,9 +10,13 @@ from pathlib import Path
 from benchmarks.click_through.agreement import close
 from benchmarks.click_through.browser import HEIGHT, Visit, read_numbers
 from benchmarks.click_through.case import CannotTell, Case, expect
-from benchmarks.click_through.content import PLAN
+from benchmarks.click_through.content import DRIVERS, FEATURES, MEASURED, PLAIN, PLAN, WHO
+from benchmarks.click_through.content_drivers import driver_figures, importance_order
 from benchmarks.click_through.content_figures import curve_points, effect_points, score_points, tenth_points
+from benchmarks.click_through.content_size import bands, calibrations
+from benchmarks.click_through.content_spend import slider_measured, slider_measured_by_keyboard
 from benchmarks.click_through.content_tables import shown_scores
+from benchmarks.click_through.content_who import who_figures
 from benchmarks.click_through.truth import HEADLINE, VALUE, Truth
 
 FIGURES = ("scores", "tenths", "curve")
@@ -468,6 +472,10 @@ def _print(visit: Visit, truth: Truth) -> None:
         )
         background = visit.js("getComputedStyle(document.body).backgroundColor")
         expect(background in ("rgb(255, 255, 255)", "rgba(0, 0, 0, 0)"), f"the paper is {background}")
+        left = visit.js(_CONTROLS)
+        expect(not left, f"what cannot be used on paper is printed: {left[:4]}")
+        pale = visit.js(_PALE)
+        expect(not pale, f"figures with pale writing on paper: {pale[:4]}")
     finally:
         visit.js("dispatchEvent(new Event('afterprint'))")
         visit.page.emulate_media(media="screen")
@@ -477,6 +485,12 @@ def _print(visit: Visit, truth: Truth) -> None:
         "what was closed stays open after printing",
     )
 
+
+_CONTROLS = """() => [...document.querySelectorAll("main :is(button, input, select)")].filter((e) => e.getClientRects().length && !e.closest("thead")
+  && !(e.matches("select") && getComputedStyle(e).borderTopWidth === "0px")).map((e) => e.id || e.dataset.state || e.textContent)"""
+
+_PALE = """() => [...document.querySelectorAll("[data-figure]")].filter((plot) => [...plot.querySelectorAll(".xtick text, .ytick text")].some((t) =>
+  (getComputedStyle(t).fill.match(/[\\d.]+/g) ?? []).slice(0, 3).every((v) => Number(v) > 150))).map((plot) => plot.id)"""
 
 _CUT = """() => [...document.querySelectorAll("main *")].filter((e) => {
   if (e.closest("svg, .visually-hidden, .skip") || !e.getClientRects().length) return false;
@@ -507,4 +521,11 @@ CASES = (
     Case("C16", "places", "must", "the menu lists every section and leads there", _menu, changes="page", evidence="nav"),
     Case("C17", "places", "must", "what can be opened opens, and holds the whole configuration", _details, changes="page", evidence="#reproduce"),
     Case("C18", "paper", "must", "nothing is cut off, closed or dark in print", _print, changes="page", evidence="main"),
+    Case("C25", "paper", "must", "a page that is read in the dark is printed light, its figures too", _print, changes="page", evidence="main", dark=True),
+    Case("C19", "choices", "must", "calibration of every model, at other stages and arms", calibrations, changes="choices", evidence="#figure-calibration", **PLAIN),
+    Case("C20", "choices", "must", "Qini, uplift and TOC curves of all models with their bands", bands, changes="choices", evidence="#figure-curve", **PLAIN),
+    Case("C21", "choices", "must", "segments, kinds of customers and distribution follow arm and stage", who_figures, changes="choices", evidence="#figure-segments", **WHO),
+    Case("C22", "choices", "must", "importance and effect by feature follow arm and feature", driver_figures, changes="choices", evidence="#figure-dependence", **FEATURES),
+    Case("C23", "sorting", "must", "features by their loss, both ways", importance_order, changes="choices", evidence="#table-importance", **DRIVERS),
+    Case("C24", "budget", "must", "the slider shows what was measured of such a plan, not what it promises", slider_measured, again=slider_measured_by_keyboard, changes="choices", evidence=".what-if", **MEASURED),
 )  # fmt: skip

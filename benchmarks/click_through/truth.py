@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.click_through.case import CannotTell
+from benchmarks.click_through.measured import MeasuredPlans, arm_money, climb
 
 VALUE = "value"
 HEADLINE = "qini_per_capita"
@@ -38,6 +39,9 @@ class Truth:
         self.checks: list[dict[str, Any]] = self._json("checks.json")
         self.plan: dict[str, Any] | None = (
             self._json("allocation.json") if (self.folder / "allocation.json").is_file() else None
+        )
+        self.insight: dict[str, Any] | None = (
+            self._json("insight.json") if (self.folder / "insight.json").is_file() else None
         )
         campaign = self.run["campaign"]
         self.arms = tuple(arm["name"] for arm in campaign["arms"])
@@ -79,6 +83,16 @@ class Truth:
     def decide(self) -> dict[str, Any]:
         """The campaign file's [decide]."""
         return dict(self.run["config"]["decide"])
+
+    def cost(self, arm: str) -> tuple[float, str]:
+        """Money per event, and the event on which an arm is paid."""
+        rule = next(one for one in self.run["campaign"]["arms"] if one["name"] == arm)["cost"]
+        return float((rule["share"] if rule["on"] == VALUE else rule["amount"]) or 0.0), str(rule["on"])
+
+    @cached_property
+    def measured(self) -> MeasuredPlans:
+        """What plans and rules bring on the test rows."""
+        return MeasuredPlans(self)
 
     # ------------------------------------------------------------ metrics.json
 
@@ -168,7 +182,7 @@ class Truth:
         return score, treated, outcome, ends
 
     def curve(self, model: str, stage: str, arm: str, kind: str, at: np.ndarray) -> np.ndarray:
-        """The Qini curve ("gain", V4) or the uplift curve ("lift", V2 / n) at some shares of the customers."""
+        """The Qini curve ("gain", V4), uplift curve ("lift", V2 / n) or TOC ("toc") at some shares of the customers."""
         _, treated, outcome, ends = self._compared(model, stage, arm)
         n_t, n_c = np.cumsum(treated)[ends - 1], np.cumsum(~treated)[ends - 1]
         y_t = np.cumsum(np.where(treated, outcome, 0.0))[ends - 1]
@@ -176,10 +190,35 @@ class Truth:
         share = ends / ends[-1]
         if kind == "gain":
             height = y_t / n_t[-1] - y_c / n_c[-1]
+        elif kind == "toc":
+            # Of the first rows, which hold one group alone, nothing is known; the page begins after them.
+            both = (n_t > 0) & (n_c > 0)
+            height = y_t[both] / n_t[both] - y_c[both] / n_c[both] - (y_t[-1] / n_t[-1] - y_c[-1] / n_c[-1])
+            return np.interp(at, share[both], height, left=np.nan)
         else:
             with np.errstate(divide="ignore", invalid="ignore"):
                 height = share * (np.where(n_t > 0, y_t / n_t, 0.0) - np.where(n_c > 0, y_c / n_c, 0.0))
         return np.interp(at, np.append(0.0, share), np.append(0.0, height))
+
+    def curve_error(self, model: str, stage: str, arm: str, kind: str, share: float) -> float:
+        """Standard error of a curve's height at a share (delta method; the share's own place moves, too)."""
+        _, treated, outcome, _ = self._compared(model, stage, arm)
+        n = len(outcome)
+        first = np.arange(n) < round(share * n)
+        moved = np.zeros(n)
+        for group, sign in ((treated, 1.0), (~treated, -1.0)):
+            inside = group & first
+            if kind == "gain":
+                part = np.where(first, outcome, 0.0)
+                moved += sign * np.where(group, part - part[group].mean(), 0.0) / group.sum()
+            else:
+                scale = share if kind == "lift" else 1.0
+                moved += sign * scale * np.where(inside, outcome - outcome[inside].mean(), 0.0) / inside.sum()
+            if kind == "toc":
+                moved -= sign * np.where(group, outcome - outcome[group].mean(), 0.0) / group.sum()
+        ends = np.clip([share - 0.1, share + 0.1], 0.02, 1.0)
+        rise = float(np.diff(self.curve(model, stage, arm, kind, ends))[0] / (ends[1] - ends[0]))
+        return float(np.sqrt(np.sum((moved - rise * (first - share) / n) ** 2)))
 
     def tenths(self, model: str, stage: str, arm: str) -> pd.DataFrame:
         """Predicted and observed effect (low, high) by tenth of the ranking; ties are never cut."""
@@ -199,6 +238,21 @@ class Truth:
             predicted = score[piece].astype(float).mean()
             rows.append((number, predicted, observed, observed - self.z * se, observed + self.z * se))
         return pd.DataFrame(rows, columns=["tenth", "predicted", "observed", "low", "high"])
+
+    def observed(self, rows: np.ndarray, stage: str, arm: str) -> dict[str, Any]:
+        """control, treated, effect, low and high among some test rows (bool [row]); None where there are too few."""
+        self._need_plain()
+        mine = self.rows(self.models[0])[rows]
+        received, outcome = mine["arm"].astype(str).to_numpy(), mine[stage].to_numpy(float)
+        one, other = outcome[received == arm], outcome[received == self.arms[0]]
+        if min(len(one), len(other)) < 2:
+            return dict.fromkeys(("control", "treated", "effect", "low", "high"))
+        effect, reach = (
+            one.mean() - other.mean(),
+            self.z * np.sqrt(one.var(ddof=1) / len(one) + other.var(ddof=1) / len(other)),
+        )
+        low, high = (effect - reach, effect + reach) if reach > 0 else (None, None)
+        return {"control": other.mean(), "treated": one.mean(), "effect": effect, "low": low, "high": high}
 
     # ------------------------------------------------------------ the plan
 
@@ -230,30 +284,15 @@ class Truth:
         relaxed optimum takes the hull's steps of all customers in the order of value per money (Sinha and Zoltners
         1979).
         """
-        decide = self.decide
         effects = pd.read_parquet(self.folder / "effects.parquet")
         unit = effects.columns[0]
         held = self.decisions.set_index(unit)["holdout"].reindex(effects[unit]).to_numpy(bool)
-        stage, margin = self.decided, float(decide["margin"] or 1.0)
-        values, costs = [], []
-        for arm in self.run["campaign"]["arms"][1:]:
-            name, rule = arm["name"], arm["cost"]
-            values.append(margin * effects[f"tau__{stage}__{name}"].to_numpy(float))
-            amount = float((rule["share"] if rule["on"] == VALUE else rule["amount"]) or 0.0)
-            paid = 1.0 if rule["on"] == "send" else effects[f"mu__{rule['on']}__{name}"].to_numpy(float)
-            costs.append(np.broadcast_to(amount * paid, len(effects)))
-        steps: list[tuple[float, float, int]] = []
-        for value, cost in zip(np.stack(values, 1)[~held], np.stack(costs, 1)[~held], strict=True):
-            at_cost, at_value, first = 0.0, 0.0, 1
-            while True:
-                better = value > at_value
-                if not better.any():
-                    break
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    slope = np.where(better, (value - at_value) / np.maximum(cost - at_cost, 1e-12), -np.inf)
-                best = int(np.lexsort((-value, -slope))[0])
-                steps.append((float(cost[best] - at_cost), float(value[best] - at_value), first))
-                at_cost, at_value, first = float(cost[best]), float(value[best]), 0
+        values, costs = arm_money(self, effects[~held])
+        steps = [
+            (money, worth, int(before == 0))
+            for value, cost in zip(values, costs, strict=True)
+            for before, _, money, worth in climb(value, cost)
+        ]
         steps.sort(key=lambda step: -step[1] / max(step[0], 1e-12))
         table = np.array([(0.0, 0.0, 0), *steps], float).cumsum(axis=0)
         return table[:, 0], table[:, 1], table[:, 2]

@@ -5,7 +5,8 @@
   const { all } = page;
   const plots = all("[data-figure]");
   const state = { ...data.state, bands: false, budget: data.budget ? data.budget.start : null };
-  const PAPER_WIDTH = 640;
+  const PAPER_WIDTH = 660;
+  const PAPER_HEIGHT = 0.78; // of the height on a screen: two figures to a page
   let printing = false;
 
   // ---------------------------------------------------------------- figures
@@ -26,7 +27,10 @@
     const layout = structuredClone(spec.layout);
     layout.template = dark.matches && !printing ? data.templates.dark : data.templates.light;
     layout.autosize = !printing;
-    if (printing) layout.width = PAPER_WIDTH;
+    if (printing) {
+      layout.width = PAPER_WIDTH;
+      layout.height = Math.round(PAPER_HEIGHT * layout.height);
+    }
     layout.dragmode = false;
     const small = narrow.matches && !printing;
     for (const name of Object.keys(layout).filter((key) => /^[xy]axis/.test(key))) {
