@@ -67,6 +67,11 @@ def send(array: np.ndarray, device: torch.device, size: int) -> Tensor:
     return sent
 
 
+def table_on(table: np.ndarray, device: torch.device) -> Tensor | None:
+    """A table on the device; None where all of it is zero: adding or taking off zero changes no bit of an amount."""
+    return torch.from_numpy(table).to(device) if table.any() else None
+
+
 def round_up(amount: Tensor, scale: Tensor | float) -> Tensor:
     """As :func:`uplift.allocation.dual.round_up`, int64."""
     return _whole(amount, scale, torch.ceil)

@@ -15,12 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uplift.allocation.device_arrays import block_units, blocks, check_room, round_down, round_up, send
+from uplift.allocation.device_arrays import (
+    block_units,
+    blocks,
+    check_room,
+    round_down,
+    round_up,
+    send,
+    table_on,
+)
+from uplift.allocation.device_uses import Block, Uses
 
 _LANES = 32
 """Copies of every counter: units that add to one row at the same time do not all wait for one address."""
-_PAIR_CELLS = {"cpu": 1 << 21, "cuda": 1 << 26}
-"""Cells [entry, row] of the products that make the covariance."""
 _SURE = 1.0 + 1e-12
 _LEAST_SHARE = 1e-14
 
@@ -31,15 +38,6 @@ class _Family:
 
     start: int | None
     slot: Tensor | None
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Some units: amounts [choice, unit], and per family the entries [choice, unit or 1] of the tables."""
-
-    value: Tensor
-    cost: Tensor
-    entries: list[Tensor]
 
 
 class RowPasses:
@@ -91,11 +89,7 @@ class RowPasses:
             cost = max(cost, float(self.cost[:, part].abs().max()))
         return (value, cost), closed
 
-    def _table(self, table: np.ndarray) -> Tensor | None:
-        """A table on the device; None where it is zero, because adding or taking off zero changes no bit."""
-        return torch.from_numpy(table).to(self.device) if table.any() else None
-
-    def _block(self, part: slice) -> _Block:
+    def _block(self, part: slice) -> Block:
         choice = torch.arange(self.choices, device=self.device).unsqueeze(1)
         entries = []
         for family in self.families:
@@ -104,9 +98,9 @@ class RowPasses:
                 entries.append(choice + family.start)
             else:
                 entries.append(choice + family.slot[part].long())
-        return _Block(self.value[:, part], self.cost[:, part], entries)
+        return Block(self.value[:, part], self.cost[:, part], entries)
 
-    def _prices(self, block: _Block, table: Tensor | None) -> Tensor | None:
+    def _prices(self, block: Block, table: Tensor | None) -> Tensor | None:
         """A table summed over the families, [choice, unit or 1], in the order of the kernels."""
         if table is None:
             return None
@@ -117,7 +111,7 @@ class RowPasses:
         return total
 
     def _reduced(
-        self, block: _Block, tables: tuple[Tensor | None, Tensor | None, Tensor | None]
+        self, block: Block, tables: tuple[Tensor | None, Tensor | None, Tensor | None]
     ) -> tuple[Tensor, list[Tensor]]:
         """Reduced values (-inf: closed), and the parts that were taken off the values."""
         contact, money, share = (self._prices(block, table) for table in tables)
@@ -141,7 +135,7 @@ class RowPasses:
     ) -> tuple[np.ndarray, np.ndarray, int, int, np.ndarray, float]:  # fmt: skip
         """See :func:`uplift.allocation.passes.hard_pass`, for the first `units` units."""
         m = len(alpha)
-        prices = tuple(self._table(table) for table in tables)
+        prices = tuple(table_on(table, self.device) for table in tables)
         # One more row takes what counts for none.
         alpha_, beta_, gamma_, scale_ = (
             torch.from_numpy(np.append(a, 0.0)).to(self.device) for a in (alpha, beta, gamma, scale)
@@ -182,8 +176,8 @@ class RowPasses:
     ) -> tuple[float, np.ndarray, np.ndarray]:  # fmt: skip
         """See :func:`uplift.allocation.passes.smooth_pass`, for the first `units` units."""
         m = len(alpha)
-        prices = tuple(self._table(table) for table in tables)
-        uses = _Uses(self, alpha, beta, gamma)
+        prices = tuple(table_on(table, self.device) for table in tables)
+        uses = Uses(self.rowmap, self.largest, self.closed, self.size, (alpha, beta, gamma))
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for part in blocks(units, self.size):
             block = self._block(part)
@@ -214,90 +208,3 @@ def _two_best(z: Tensor, cost: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         best_cost = torch.where(better, cost[j], best_cost)
         arm.masked_fill_(better, j)
     return arm, best, second
-
-
-class _Uses:
-    """Expected uses and their covariance, added up block by block.
-
-    Per entry of the row map a use is ``alpha + beta c + gamma v``, scaled by a power of two (which changes no bit)
-    so that it lies within [-1, 1]; multiples of ``2^-shift`` of these add up in int64.
-    """
-
-    def __init__(self, passes: RowPasses, alpha: np.ndarray, beta: np.ndarray, gamma: np.ndarray) -> None:
-        self.passes, self.m = passes, len(alpha)
-        value, cost = passes.largest
-        self.rowmap = passes.rowmap.cpu().numpy()
-        known = self.rowmap >= 0
-        row = np.where(known, self.rowmap, 0)
-        most = np.abs(alpha) + np.abs(beta) * cost + np.abs(gamma) * value
-        exponent = np.frexp(np.where(most > 0, most, 1.0))[1]
-        self.row_scale = np.ldexp(1.0, exponent)
-        pieces = [
-            np.where(known, (part / self.row_scale)[row], 0.0) if self.m else np.zeros(0)
-            for part in (alpha, beta, gamma)
-        ]
-        self.pieces = tuple(passes._table(piece) for piece in pieces)
-        self.row_of = torch.where(passes.rowmap >= 0, passes.rowmap, self.m)
-        self.fixed = 2.0 ** (61 - passes.size.bit_length())
-        self.first = torch.zeros(len(self.rowmap), dtype=torch.float64, device=passes.device)
-        self.second = torch.zeros((self.m + 1, self.m + 1), dtype=torch.float64, device=passes.device)
-
-    def _amount(self, entries: Tensor, value: Tensor, cost: Tensor) -> Tensor:
-        contact, money, share = (None if piece is None else piece[entries] for piece in self.pieces)
-        total = torch.zeros((), dtype=torch.float64, device=value.device) if contact is None else contact
-        if money is not None:
-            total = total + money * cost
-        return total if share is None else total + share * value
-
-    def add(self, block: _Block, share: Tensor, in_doubt: Tensor) -> None:
-        """Add a block's uses under the choice probabilities `share` [choice, unit]."""
-        value = block.value
-        if self.passes.closed:
-            value = value.masked_fill(value == -math.inf, 0.0)
-        for entries in block.entries:
-            expected = share * self._amount(entries, value, block.cost)
-            if entries.shape[1] == 1 and expected.shape[1] != 1:
-                self.first[entries.squeeze(1)] += expected.sum(1)
-                continue
-            whole = torch.round(expected * self.fixed).long()
-            counted = torch.zeros(len(self.first), dtype=torch.int64, device=value.device)
-            counted.index_add_(0, entries.expand_as(whole).reshape(-1), whole.reshape(-1))
-            self.first += counted.double() / self.fixed
-        doubtful = in_doubt.nonzero().squeeze(1)
-        most = max(_PAIR_CELLS[value.device.type] // ((self.m + 1) * self.passes.choices), 64)
-        for some in doubtful.split(most):
-            self._add_pairs(block, value, share[:, some], some)
-
-    def _add_pairs(self, block: _Block, value: Tensor, share: Tensor, units: Tensor) -> None:
-        """Sum of the covariances of some units' uses: E[u u'] less E[u] E[u]'."""
-        arm, at = (share > 0).nonzero(as_tuple=True)  # by choice, then by unit
-        unit, p = units[at], share[arm, at].unsqueeze(1)
-        v, c = value[arm, unit], block.cost[arm, unit]
-        uses = torch.zeros((len(arm), self.m + 1), dtype=torch.float64, device=value.device)
-        for entries in block.entries:
-            entry = entries[arm, 0] if entries.shape[1] == 1 else entries[arm, unit]
-            # A row belongs to one family, so each place but the last, which counts for nothing, is written once.
-            uses.scatter_(
-                1, self.row_of[entry].unsqueeze(1), self._amount(entry, v, c).expand(len(arm)).unsqueeze(1)
-            )
-        weighted = uses * p
-        self.second += weighted.T @ uses
-        mean = torch.zeros((len(units), self.m + 1), dtype=torch.float64, device=value.device)
-        start = 0
-        for count in torch.bincount(arm, minlength=self.passes.choices).tolist():
-            part = slice(start, start + count)
-            mean[at[part]] += weighted[part]  # a unit appears once per choice
-            start += count
-        self.second -= mean.T @ mean
-
-    def mean(self) -> np.ndarray:
-        """Expected uses, float64 [row]."""
-        first, known = self.first.cpu().numpy(), self.rowmap >= 0
-        found = np.zeros(self.m)
-        np.add.at(found, self.rowmap[known], first[known])
-        return found * self.row_scale
-
-    def covariance(self) -> np.ndarray:
-        """Sum of covariances of uses, float64 [row, row]."""
-        second = self.second[: self.m, : self.m].cpu().numpy() * np.outer(self.row_scale, self.row_scale)
-        return np.tril(second) + np.tril(second, -1).T
