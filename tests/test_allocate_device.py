@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -21,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from uplift.allocation import Budget, Cap, MaxShare, MinReach, MinROI, Stock, allocate_arrays
+from uplift.allocation import Budget, Cap, MaxShare, MinReach, MinROI, Stock, allocate_arrays, device_uses
 from uplift.allocation.coupled import make_coupled
 from uplift.allocation.device import CPU, device_of, device_or_cpu
 from uplift.allocation.device_arrays import round_down as down_there
@@ -135,6 +136,20 @@ def test_smoothed_maxima_expected_uses_and_covariances_agree(name: str, seed: in
     assert found[0] == again[0]
     assert found[1].tobytes() == again[1].tobytes()
     assert found[2].tobytes() == again[2].tobytes()
+
+
+@on_every_device
+def test_covariances_of_many_units_are_added_up_in_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = device_of(name)
+    assert device is not None
+    monkeypatch.setitem(device_uses._PAIR_CELLS, device.type, 1)  # 64 units at a time
+    for seed in range(10):
+        coupled, prices, _, _ = coupled_case(seed)
+        pieces = coupled.alpha, coupled.beta, coupled.gamma, 0.3 * coupled.typical
+        tables = coupled.tables(prices)
+        _, _, spread = smooth_pass(*coupled.arrays, *tables, *pieces)
+        found = RowPasses(*coupled.arrays, device).smooth(len(coupled), tables, *pieces)[2]
+        assert found == pytest.approx(spread, rel=1e-9, abs=1e-9 * max(np.abs(spread).max(initial=0.0), 1.0))
 
 
 @on_every_device
@@ -273,6 +288,7 @@ def test_row_order_changes_nothing_on_a_device(large: dict, on_device: tuple) ->
     assert plan.certificate.upper_bound == other.certificate.upper_bound
 
 
+@pytest.mark.slow
 @on_every_device
 def test_conflicts_of_large_problems_are_named_alike(name: str, large: dict) -> None:
     """Found by the dual without values, which reads the device too."""
@@ -374,7 +390,10 @@ def test_the_command_line_names_the_device(tmp_path: Path) -> None:
 def test_the_benchmark_runs_without_a_gpu(tmp_path: Path) -> None:
     script = Path(__file__).parents[1] / "benchmarks" / "bench_allocate_device.py"
     sizes = ["--device", "cpu", "--limits", "3000", "--one-budget", "4000", "--repeat", "1"]
-    subprocess.run([sys.executable, str(script), *sizes, "--json", str(tmp_path / "out.json")], check=True)
+    here = {**os.environ, "PYTHONPATH": str(script.parents[1])}
+    subprocess.run(
+        [sys.executable, str(script), *sizes, "--json", str(tmp_path / "out.json")], check=True, env=here
+    )
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["machine"]["device"] == "torch:cpu"
     assert [row["same_solution"] for row in found["one_budget"]] == [True]
