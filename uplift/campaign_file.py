@@ -105,8 +105,8 @@ class DecideSection(_Section):
     ``kind = "budget" | "stock" | "cap" | "max_share" | "min_reach" | "min_roi"`` with ``limit`` and, as needed, ``segment``
     (a column of the campaign), ``level``, ``arm`` and ``name``; ``kind = "eligible"`` with ``when`` and ``arm``;
     ``kind = "do_not_disturb"``. ``recalibrate = true`` pulls the chosen model's effects in to the size that a split of the
-    training rows supports (:func:`uplift.recalibration`) before they decide. ``min_roi``, ``caution``, ``exactly_one``, ``method`` and ``time_limit`` are those of
-    :func:`uplift.allocate`.
+    training rows supports (:func:`uplift.recalibration`) before they decide. ``min_roi``, ``caution``, ``exactly_one``, ``method``, ``time_limit`` and ``device``
+    are those of :func:`uplift.allocate`.
     """
 
     model: str = "auto"
@@ -122,12 +122,14 @@ class DecideSection(_Section):
     recalibrate: bool = False
     method: Literal["auto", "one_budget", "dual", "exact"] = "auto"
     time_limit: float = Field(10.0, gt=0)
+    device: str = "cpu"
 
     def allocation_options(self) -> dict[str, Any]:
         """Keywords of :func:`uplift.allocate` besides budget, margin, stage and holdout."""
         return {
             "constraints": list(self.constraint), "min_roi": self.min_roi, "caution": self.caution,
             "exactly_one": self.exactly_one, "method": self.method, "time_limit": self.time_limit,
+            "device": self.device,
         }  # fmt: skip
 
     def constraint_columns(self) -> list[str]:
@@ -147,6 +149,16 @@ class DecideSection(_Section):
                 column_names(as_rules(self.constraint))
             except UpliftError as error:
                 raise ValueError(f"[[decide.constraint]]: {str(error).removesuffix('.')}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _device(self) -> DecideSection:
+        from uplift.allocation.device import check_device
+
+        try:
+            check_device(self.device)
+        except UpliftError as error:
+            raise ValueError(f"[decide] device: {str(error).removesuffix('.')}") from error
         return self
 
     @model_validator(mode="after")

@@ -86,6 +86,7 @@ def _insight(folder: RunFolder) -> Any:
 def plan_again(folder: RunFolder, described: dict[str, Any]) -> Any:
     """The allocation with its budget curve; it is deterministic, so the files need not hold the curve."""
     from uplift.allocation import allocate
+    from uplift.allocation.device import device_or_cpu
 
     decide = described["config"]["decide"]
     if decide is None:
@@ -105,6 +106,7 @@ def plan_again(folder: RunFolder, described: dict[str, Any]) -> Any:
         campaign_name=described["campaign"]["name"],
         constraints=decide.get("constraint") or None,
         columns=read_table(kept) if kept.exists() else None,
+        device=device_or_cpu(decide.get("device", "cpu")),
         **options,
     ).with_policy_value(saved["policy_value"])
     if plan.summary() != saved:

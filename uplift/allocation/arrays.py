@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pyarrow as pa
 from uplift.allocation.allocation import Allocation
 from uplift.allocation.conditions import evaluate
 from uplift.allocation.constraints import Constraint, DoNotDisturb, Eligible, Rule, as_rules
+from uplift.allocation.device import CPU, device_of
 from uplift.allocation.holdout import check_unique
 from uplift.allocation.problem import Problem, make_problem
 from uplift.allocation.recipe import Recipe, conditions_of
@@ -18,6 +19,9 @@ from uplift.allocation.rows import make_rows
 from uplift.allocation.solve import Solution, solve
 from uplift.allocation.solve_rows import solve_rows
 from uplift.errors import AllocationError, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
 
 METHODS = ("auto", "one_budget", "dual", "exact")
 
@@ -41,6 +45,7 @@ def allocate_arrays(
     exactly_one: bool = False,
     method: str = "auto",
     time_limit: float = 10.0,
+    device: str = CPU,
     campaign: str = "",
     model: str = "",
     model_fingerprint: str | None = None,
@@ -92,6 +97,10 @@ def allocate_arrays(
     time_limit : float
         Seconds for the search of ``exact``; when they are over, ``certificate.status`` says so and the certified plan
         is returned.
+    device : {"cpu", "auto", "cuda", "cuda:N"}
+        Where the passes over all units run: compiled kernels on the CPU, or torch on a CUDA device, with the same
+        arithmetic and the same certificate. ``auto``: a CUDA device where there is one, else the CPU.
+        (``"torch:cpu"``, slow, is the device's code on the CPU.)
     campaign, model : str
         Written to tables.
     model_fingerprint : str, optional
@@ -105,7 +114,8 @@ def allocate_arrays(
     ------
     AllocationError
         Shapes disagree, a number is missing, ids repeat, budget or `min_roi` cannot be used, a constraint is not
-        understood, or the constraints cannot hold together (the message names those that conflict).
+        understood, the constraints cannot hold together (the message names those that conflict), or `device` is not
+        here or too small.
 
     References
     ----------
@@ -145,6 +155,7 @@ def allocate_arrays(
     if method not in METHODS:
         raise AllocationError(f"There is no method {method!r}: {did_you_mean(str(method), METHODS)}")
     rules = as_rules(constraints)
+    where = device_of(device)
     problem = make_problem(
         values,
         cost,
@@ -159,7 +170,7 @@ def allocate_arrays(
     )
     return Allocation(
         problem,
-        _solve(problem, rules, names, columns, exactly_one, method, time_limit),
+        _solve(problem, rules, names, columns, exactly_one, method, time_limit, where),
         units=pa.array(np.arange(n)) if ids is None else ids,
         unit_column=unit_column,
         arms=(control, *names),
@@ -190,6 +201,7 @@ def _solve(
     exactly_one: bool,
     method: str,
     time_limit: float,
+    device: torch.device | None,
 ) -> Solution:
     limits = [rule for rule in rules if isinstance(rule, Constraint)]
     single = not limits and not exactly_one
@@ -198,12 +210,25 @@ def _solve(
             "method='one_budget' knows one budget only, and there are more constraints: use method='auto'."
         )
     if single and method in ("auto", "one_budget"):
-        return solve(problem)
+        return _one_budget(problem, device)
     rows = make_rows(problem, limits, arms, columns)
-    first = solve(problem) if single and method == "exact" else None
     return solve_rows(
-        problem, rows, exactly_one=exactly_one, method=method, time_limit=float(time_limit), start=first
+        problem,
+        rows,
+        exactly_one=exactly_one,
+        method=method,
+        time_limit=float(time_limit),
+        start=_one_budget(problem, device) if single and method == "exact" else None,
+        device=device,
     )
+
+
+def _one_budget(problem: Problem, device: torch.device | None) -> Solution:
+    if device is None:
+        return solve(problem)
+    from uplift.allocation.device_prices import solve_on
+
+    return solve_on(problem, device)
 
 
 def _with_rules(

@@ -6,14 +6,21 @@ core) independent of the order of rows. Closed choices have value ``-inf``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uplift.allocation.passes import hard_pass, near_choices
+from uplift.allocation.passes import hard_pass, near_choices, smooth_pass
 from uplift.allocation.problem import Problem
 from uplift.allocation.rows import Rows
+
+if TYPE_CHECKING:
+    import torch
+
+    from uplift.allocation.device_rows import RowPasses
 
 _ROUNDING = 16 * 2.0**-52
 
@@ -52,6 +59,9 @@ class Coupled:
         Typical use of one chosen arm, in multiples: what "one unit of the row" means in norms.
     typical : float
         Typical value of a unit.
+    passes : RowPasses or None
+        The amounts on a torch device, which then reads the units (these or more, these first); None: the compiled
+        kernels.
     """
 
     problem: Problem
@@ -68,6 +78,7 @@ class Coupled:
     limits: np.ndarray
     weights: np.ndarray
     typical: float
+    passes: RowPasses | None = None
 
     def __len__(self) -> int:
         return len(self.value)
@@ -93,12 +104,9 @@ class Coupled:
 
     def hard(self, prices: np.ndarray) -> HardPass:
         """Best choices at `prices`, and the bound they prove."""
-        value_scale = self.problem.value_unit.scale
-        arms, lead, dual, worth, uses, size = hard_pass(
-            *self.arrays, *self.tables(prices), self.alpha, self.beta, self.gamma, self.scales, value_scale
-        )
+        arms, lead, dual, worth, uses, size = self._best(self.tables(prices))
         # float64 misjudges a reduced value by a few units in the last place of its largest part.
-        total = int(dual) * self.problem.value_unit.step + Fraction(_ROUNDING) * Fraction(float(size))
+        total = int(dual) * self.problem.value_unit.step + Fraction(_ROUNDING) * Fraction(_above(float(size)))
         for price, limit in zip(prices, self.limits, strict=True):
             total += Fraction(float(price)) * Fraction(float(limit))
         return HardPass(prices, arms, lead, int(worth), uses, total)
@@ -106,12 +114,26 @@ class Coupled:
     def farkas(self, prices: np.ndarray) -> float:
         """The dual with all values left out; below zero, no decision keeps the rows that have a price."""
         a, b, g = self.tables(prices)
-        _, _, dual, _, _, size = hard_pass(
-            *self.arrays, a, b, without_value(self, g), self.alpha, self.beta, self.gamma, self.scales,
-            self.problem.value_unit.scale,
-        )  # fmt: skip
+        _, _, dual, _, _, size = self._best((a, b, without_value(self, g)))
         total = float(dual) / self.problem.value_unit.scale + float(prices @ self.limits)
         return total + _ROUNDING * (float(size) + float(prices @ np.abs(self.limits)))
+
+    def _best(self, tables: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple:
+        """The pass of best choices, where the amounts are."""
+        pieces = self.alpha, self.beta, self.gamma, self.scales, self.problem.value_unit.scale
+        if self.passes is not None:
+            return self.passes.hard(len(self), tables, *pieces)
+        return hard_pass(*self.arrays, *tables, *pieces)
+
+    def smoothed(
+        self, units: int, tables: tuple[np.ndarray, np.ndarray, np.ndarray], tau: float
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        """:func:`uplift.allocation.passes.smooth_pass` over the first `units` units, where the amounts are."""
+        pieces = self.alpha, self.beta, self.gamma, tau
+        if self.passes is not None:
+            return self.passes.smooth(units, tables, *pieces)
+        value, cost, slot = (array[:units] for array in (self.value, self.cost, self.slot))
+        return smooth_pass(value, cost, slot, self.rows.rowmap, *tables, *pieces)
 
     def sample(self, units: int) -> tuple[Coupled, float]:
         """At most `units` units (the first in hash order, so a random sample) with limits in proportion, and its share."""
@@ -159,8 +181,19 @@ def without_value(problem: Coupled, prices_of_value: np.ndarray) -> np.ndarray:
     return table
 
 
-def make_coupled(problem: Problem, rows: Rows, *, exactly_one: bool = False) -> Coupled:
-    """Lay a problem out; `exactly_one` closes the control for every unit with an open arm."""
+def _above(size: float) -> float:
+    """At least `size`, of 20 bits: an allowance that is the same in whatever order it was added up."""
+    fraction, exponent = math.frexp(size)
+    return math.ldexp(math.ceil(fraction * 2**20), exponent - 20)
+
+
+def make_coupled(
+    problem: Problem, rows: Rows, *, exactly_one: bool = False, device: torch.device | None = None
+) -> Coupled:
+    """Lay a problem out; `exactly_one` closes the control for every unit with an open arm.
+
+    With a `device` the amounts are sent there and stay for all passes.
+    """
     value, cost = problem.value, problem.cost
     open_arm = open_choices(problem)
     keep = np.flatnonzero(open_arm.any(axis=1))
@@ -184,12 +217,18 @@ def make_coupled(problem: Problem, rows: Rows, *, exactly_one: bool = False) -> 
     best = np.maximum(values[some].max(axis=1), 0.0) if len(order) else np.zeros(1)
     typical = float(best[best > 0].mean()) if (best > 0).any() else mean_value
     weights = np.abs(alpha) + np.abs(beta) * mean_cost + np.abs(gamma) * mean_value
+    slot = np.ascontiguousarray(rows.slot[order])
+    passes = None
+    if device is not None:
+        from uplift.allocation.device_rows import RowPasses
+
+        passes = RowPasses(values, costs, slot, rows.rowmap, device)
     return Coupled(
         problem=problem,
         rows=rows,
         value=values,
         cost=costs,
-        slot=np.ascontiguousarray(rows.slot[order]),
+        slot=slot,
         order=order,
         alpha=alpha,
         beta=beta,
@@ -199,6 +238,7 @@ def make_coupled(problem: Problem, rows: Rows, *, exactly_one: bool = False) -> 
         limits=np.array([_exact_limit(row.kind, row.limit) for row in rows.items], np.float64),
         weights=np.maximum(weights * rows.scales, 1.0),
         typical=max(typical, 1e-300),
+        passes=passes,
     )
 
 

@@ -39,6 +39,7 @@ def allocate(
     exactly_one: bool = False,
     method: str = "auto",
     time_limit: float = 10.0,
+    device: str = "cpu",
     model_fingerprint: str | None = None,
 ) -> Allocation:
     """Decide who gets which arm: the highest expected incremental value within the budget and other limits.
@@ -77,7 +78,7 @@ def allocate(
         kappa >= 0: the value of an arm is ``margin * (uplift - kappa * standard error)``, the standard error being half
         the interval's width over its normal quantile. Needs effects with intervals. Expected values of the plan are
         then these cautious ones.
-    exactly_one, method, time_limit
+    exactly_one, method, time_limit, device
         See :func:`uplift.allocation.allocate_arrays`.
     model_fingerprint : str, optional
         Text that identifies the fitted model in exports; default the effects' fingerprint, else the model's name.
@@ -142,6 +143,7 @@ def allocate(
         exactly_one=exactly_one,
         method=method,
         time_limit=time_limit,
+        device=device,
         campaign=name,
         model=effects.model,
         model_fingerprint=model_fingerprint or effects.fingerprint or None,

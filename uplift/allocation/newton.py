@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from uplift.allocation.coupled import Coupled, without_value
-from uplift.allocation.passes import smooth_pass, solve_positive
+from uplift.allocation.passes import solve_positive
 
 _SAMPLE = 50_000
 _LARGER = 250_000
@@ -94,10 +94,8 @@ def _descend(
 
     def read(at: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         contact, money, value = problem.tables(at * unit)
-        total, mean, spread = smooth_pass(
-            problem.value[:units], problem.cost[:units], problem.slot[:units], problem.rows.rowmap,
-            contact, money, value if values else without_value(problem, value), problem.alpha, problem.beta, problem.gamma, tau,
-        )  # fmt: skip
+        tables = contact, money, value if values else without_value(problem, value)
+        total, mean, spread = problem.smoothed(units, tables, tau)
         return float(at @ limit + total), limit - mean * unit, spread * np.outer(unit, unit) / tau
 
     dual, gradient, curvature = read(scaled)

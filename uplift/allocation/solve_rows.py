@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from uplift.allocation.rounding import fill, repair, swap
 from uplift.allocation.rows import Rows
 from uplift.allocation.solve import Solution
 from uplift.allocation.threads import threads_for
+
+if TYPE_CHECKING:
+    import torch
 
 _DIRECT = 40_000
 """Choices up to which the linear program is solved over everything."""
@@ -52,6 +56,7 @@ def solve_rows(
     method: str = "auto",
     time_limit: float = 10.0,
     start: Solution | None = None,
+    device: torch.device | None = None,
 ) -> Solution:
     """Allocate under any number of rows.
 
@@ -75,15 +80,21 @@ def solve_rows(
         The constraints cannot hold together; the message names those that conflict.
     """
     with threads_for(problem.n_units):
-        return _solve(problem, rows, exactly_one, method, time_limit, start)
+        return _solve(problem, rows, exactly_one, method, time_limit, start, device)
 
 
 def _solve(
-    problem: Problem, rows: Rows, exactly_one: bool, method: str, time_limit: float, start: Solution | None
+    problem: Problem,
+    rows: Rows,
+    exactly_one: bool,
+    method: str,
+    time_limit: float,
+    start: Solution | None,
+    device: torch.device | None,
 ) -> Solution:
     from uplift.allocation.conflict import check_feasible, refuse
 
-    coupled = make_coupled(problem, rows, exactly_one=exactly_one)
+    coupled = make_coupled(problem, rows, exactly_one=exactly_one, device=device)
     check_feasible(coupled, exactly_one=exactly_one)
     passes = 0
     rounded: _Rounded | None

@@ -79,6 +79,14 @@ def allocate(
             show_default=False,
         ),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            help="cpu, auto or cuda: where the passes over all units run. Default: \\[decide], else cpu.",
+            show_default=False,
+        ),
+    ] = None,
     stream: Annotated[
         bool,
         typer.Option(
@@ -134,6 +142,8 @@ def allocate(
     options = decide.allocation_options() if decide is not None else {}
     if method is not None:
         options["method"] = method
+    if device is not None:
+        options["device"] = device
     share = holdout if holdout is not None else decide.holdout if decide else 0.0
     seed = seed if seed is not None else config.split.seed if config is not None else 0
     if stream:
@@ -184,14 +194,14 @@ def _allocate_stream(source: Any, out: Path, options: dict[str, Any], **terms: A
         )
     beyond = [
         name
-        for name, plain in (("constraint", []), ("caution", 0.0), ("exactly_one", False))
+        for name, plain in (("constraint", []), ("caution", 0.0), ("exactly_one", False), ("device", "cpu"))
         if options.get(name if name != "constraint" else "constraints", plain) != plain
     ]
     if options.get("method", "auto") not in ("auto", "one_budget"):
         beyond.append("method")
     if beyond:
         raise UpliftError(
-            f"--stream decides on one budget only, and {beyond[0]!r} is given; leave it out, or decide without --stream."
+            f"--stream decides on one budget only, on the CPU, and {beyond[0]!r} is given; leave it out, or decide without --stream."
         )
     with steps() as progress:
         progress.start(f"allocate {source.n_rows:,} customers from disk")
