@@ -19,7 +19,9 @@ from uplift.effects import Effects
 from uplift.errors import OutputError, did_you_mean
 from uplift.export.reasons import NOT_ELIGIBLE_REASONS, ROLES
 from uplift.export.sums import decimals_for, multiples
+from uplift.hashing import as_text
 from uplift.policy import Policy
+from uplift.segments import SEGMENT, segment_columns
 
 BLOCK = 1 << 20
 NEEDED = ("arm", "expected_value", "expected_cost", "holdout")
@@ -44,8 +46,9 @@ class Decisions:
     Columns, in order: the unit; ``decision_id`` (of campaign and unit, the same in every export); ``revision`` (1,
     raised when an exported decision is changed); ``campaign``; ``arm``; ``arm_label``; ``role`` and ``reason`` (see
     :mod:`uplift.export.reasons`); ``holdout``; ``propensity``; ``expected_value`` and ``expected_cost`` (money, of
-    the chosen arm, against control); ``uplift__STAGE`` per stage where effects are known; ``valid_from``,
-    ``valid_until`` (UTC); ``model``; ``model_hash``; ``run_id``.
+    the chosen arm, against control); ``uplift__STAGE`` per stage where effects are known; ``segment__NAME`` per
+    segment that the plan's limits count (text, null: in none), so that whoever has the rows can add up every limit;
+    ``valid_from``, ``valid_until`` (UTC); ``model``; ``model_hash``; ``run_id``.
 
     ``propensity`` is P(the unit gets the arm it got | it is in this audience), over the draw of the holdout with
     share h: 1 - h for a unit that gets an arm; 1 for one that is best left in control, held out or not; h for a
@@ -57,7 +60,7 @@ class Decisions:
     ----------
     table : pyarrow.Table
         As of ``Allocation.to_table()``: the unit first, ``arm``, ``expected_value``, ``expected_cost``,
-        ``holdout``; optional ``decision_id``, ``reason``.
+        ``holdout``; optional ``decision_id``, ``reason``, ``segment__NAME``.
     arms : tuple of str
         Control first.
     labels : mapping, optional
@@ -270,6 +273,11 @@ class Decisions:
 
         return pa.chunked_array([decision_ids(self.table[self.unit_column], campaign=self.campaign)])
 
+    @cached_property
+    def segments(self) -> dict[str, pa.DictionaryArray]:
+        """Level of every unit by column, ``segment__NAME``; null: in none."""
+        return {name: _levels(self.table[name]) for name in segment_columns(self.table.column_names)}
+
     def blocks(self, size: int = BLOCK) -> Iterator[pa.Table]:
         """The rows, `size` at a time, all blocks of one schema."""
         for start in range(0, max(len(self), 1), size):
@@ -310,6 +318,7 @@ class Decisions:
             data[stage_column(stage)] = pa.array(
                 np.take_along_axis(tau, self.arm_codes[rows, None].astype(np.int64), 1)[:, 0]
             )
+        data |= {name: levels.slice(start, n) for name, levels in self.segments.items()}
         moment = pa.timestamp("us", tz="UTC")
         data["valid_from"] = pa.repeat(pa.scalar(self.valid_from, moment), n)
         data["valid_until"] = pa.repeat(pa.scalar(self.valid_until, moment), n)
@@ -344,7 +353,7 @@ def check_table(table: pa.Table, source: str = "the table") -> None:
             f"{source} is no allocation (no column {missing[0]!r}); give the file that 'uplift allocate' or 'uplift run' wrote."
         )
     unit = table.column_names[0]
-    if unit in CONTRACT or unit.startswith(UPLIFT):
+    if unit in CONTRACT or unit.startswith((UPLIFT, SEGMENT)):
         raise OutputError(
             f"the unit column is called {unit!r}, which is a column of every export; rename it."
         )
@@ -385,12 +394,24 @@ def short_hash(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+def _joined(column: pa.ChunkedArray) -> pa.Array:
     if column.num_chunks == 1:
-        whole = column.chunk(0)  # combine_chunks would copy
-    else:
-        whole = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        return column.chunk(0)  # combine_chunks would copy
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    whole = _joined(column)
     return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
+
+
+def _levels(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """A segment's column as one dictionary of texts."""
+    if not pa.types.is_dictionary(column.type):
+        column = pa.chunked_array([as_text(column).dictionary_encode()])
+    whole = _joined(column.unify_dictionaries())
+    texts = whole.dictionary.cast(pa.string())
+    return pa.DictionaryArray.from_arrays(whole.indices.cast(pa.int32()), texts)
 
 
 def _named(codes: np.ndarray, names: Any) -> pa.DictionaryArray:

@@ -19,9 +19,10 @@ from uplift.export.decisions import Decisions, check_table, find_control, short_
 from uplift.io.tables import CSV_SUFFIXES, read_table
 from uplift.policy import Policy, Price, budget_price
 from uplift.run_folder import RunFolder, arms_from_json
+from uplift.segments import segment_columns
 
 if TYPE_CHECKING:
-    from uplift.allocation import Allocation
+    from uplift.allocation import Allocation, FilePlan
 
 
 def from_allocation(
@@ -138,7 +139,7 @@ def from_run(folder: str | os.PathLike[str], **options: Any) -> Decisions:
 
 
 def from_file(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | FilePlan,
     *,
     control: str | None = None,
     effects: Effects | None = None,
@@ -149,8 +150,9 @@ def from_file(
 
     Parameters
     ----------
-    path : path
-        A table as of ``Allocation.to_table()``.
+    path : path or FilePlan
+        A table as of ``Allocation.to_table()``; or what :func:`uplift.allocation.allocate_file` has returned, which
+        knows its own summary.
     control : str, optional
         Name of the control, where the file does not say (text files do not).
     effects : Effects, optional
@@ -175,11 +177,13 @@ def from_file(
     >>> from_file(file, control="control").arms
     ('control', 'arm_1')
     """
-    file = Path(path)
+    streamed = None if isinstance(path, str | os.PathLike) else path
+    file = Path(path) if isinstance(path, str | os.PathLike) else path.path
     table = read_table(file)
     check_table(table, str(file))
     if file.name.lower().endswith(CSV_SUFFIXES):
         names = (
+            *segment_columns(table.column_names),
             table.column_names[0],
             "arm",
             "decision_id",
@@ -192,7 +196,9 @@ def from_file(
         table = read_table(file, text=[name for name in names if name in table.column_names])
     summary: dict[str, Any] = {}
     beside = file.with_name(file.name + ".json")
-    if beside.is_file():
+    if streamed is not None:
+        summary = streamed.summary()
+    elif beside.is_file():
         try:
             summary = json.loads(beside.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
