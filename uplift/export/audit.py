@@ -238,11 +238,10 @@ class _Scope:
                 decimals = int(layer.decimals[cells[0]]) if len(cells) else 0
                 yield _returned(
                     limit,
-                    _sum(layer.short.sums[cells]),
-                    decimals,
+                    Decimal(_sum(layer.short.sums[cells])).scaleb(-decimals),
                     _sum(self.value.sums[cells]) * Decimal(10) ** -self.decimals["expected_value"],
                     _sum(self.cost.sums[cells]) * Decimal(10) ** -self.decimals["expected_cost"],
-                    self._doubt(rows, decimals, 1.0 + limit["limit"]),
+                    Decimal(self._doubt(rows, decimals, 1.0 + limit["limit"])).scaleb(-decimals),
                 )
 
     def _members(self, limit: dict[str, Any]) -> int:
@@ -402,14 +401,16 @@ def _spent(limit: dict[str, Any], count: int, decimals: int, doubt: int) -> Limi
 
 
 def _returned(
-    limit: dict[str, Any], short: int, decimals: int, value: Decimal, cost: Decimal, doubt: int
+    limit: dict[str, Any], by_row: Decimal, value: Decimal, cost: Decimal, doubt: Decimal
 ) -> LimitUse:
+    """Both ways to add up what is missing round against the plan, so the smaller is the closer to the truth: every
+    row's ``limit cost - value`` rounded up (as plans do it), and the sums of rounded costs and values."""
     asked = _number(limit["limit"])
+    short = min(by_row, Decimal(repr(float(limit["limit"]))) * cost - value)
     text = format((value / cost).quantize(Decimal("1e-6")), "f") if cost else "0"
     detail, status = f"{text} of at least {asked}", "pass"
-    missing = format(Decimal(short).scaleb(-decimals).normalize(), "f")
     if short > doubt:
-        detail = f"{value.normalize():f} for {cost.normalize():f}, {missing} less value than {asked} times the cost"
+        detail = f"{value.normalize():f} for {cost.normalize():f}, {short.normalize():f} less value than {asked} times the cost"
         status = "fail"
     elif short > 0:
         detail, status = (
