@@ -225,7 +225,8 @@ CASES = [
 
 @pytest.mark.parametrize(
     ("name", "ending"),
-    [(name, "parquet") for name in CASES] + [(name, kind) for name in CASES[1::2] for kind in ("csv", "jsonl")],
+    [(name, "parquet") for name in CASES]
+    + [(name, kind) for name in CASES[1::2] for kind in ("csv", "jsonl")],
 )
 def test_one_customer_or_micro_unit_too_many_fails_by_name_and_amount(
     name: str, ending: str, plan: Allocation, tmp_path: Path
@@ -464,6 +465,18 @@ def test_a_plans_own_file_is_audited_too(ending: str, plan: Allocation, tmp_path
         at = table.column_names.index(column)
         write_table(table.set_column(at, column, pa.array(values)), file, overwrite=True)
         assert check in _status(verify_export(file, control=control), "fail"), column
+
+
+def test_a_run_folder_is_audited_from_its_allocation(plan: Allocation, tmp_path: Path) -> None:
+    write_table(plan.to_table(), tmp_path / "allocation.parquet")
+    write_json(tmp_path / "allocation.json", plan.summary())
+    found = verify_export(tmp_path, columns=customers()).raise_if_failed()
+    assert {use.name for use in found.limits} == {limit.name for limit in plan.certificate.limits}
+    summary = plan.summary()
+    north = next(row for row in summary["constraints"] if row["name"] == "cap region=north")
+    north["limit"] = north["use"] - 1  # a promise that the rows do not keep
+    write_json(tmp_path / "allocation.json", summary)
+    assert "1 customer more than" in _status(verify_export(tmp_path), "fail")["cap region=north"]
 
 
 def test_a_streamed_plan_is_audited_from_its_file(tmp_path: Path) -> None:
