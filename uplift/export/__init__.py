@@ -9,11 +9,11 @@
 """
 
 from uplift.export.allocation import export_allocation, export_decisions, write_table
-from uplift.export.audit import LimitUse
 from uplift.export.checks import Check, Verification
 from uplift.export.databases import export_to_database, verify_database
 from uplift.export.decisions import Decisions
 from uplift.export.formats import FORMATS
+from uplift.export.limit_use import LimitUse
 from uplift.export.reasons import REASONS, ROLES
 from uplift.export.sources import from_allocation, from_file, from_run, from_table, policy_of_run
 from uplift.export.templates import Template, load_template, read_template, template_names

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from uplift.errors import OutputError
-from uplift.export.audit import LimitUse
+from uplift.export.limit_use import LimitUse
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from uplift import columns as column_types
 from uplift.errors import OutputError
-from uplift.export.audit import Audit, Given, LimitUse, checks_of, limits_of
+from uplift.export.audit import Audit, Given, limits_of
 from uplift.export.checks import Check, Verification
 from uplift.export.labels import Labels
+from uplift.export.limit_use import LimitUse, checks_of
 from uplift.export.manifest import MONEY, Tally, coded
 from uplift.export.mapping import as_contract, given_by
 from uplift.export.publish import MANIFEST, manifest_path, read_manifest

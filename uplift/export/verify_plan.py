@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 
 from uplift import columns as column_types
 from uplift.errors import OutputError, did_you_mean, first_line
-from uplift.export.audit import Audit, Given, checks_of, limits_of
+from uplift.export.audit import Audit, Given, limits_of
 from uplift.export.checks import Check, Verification
 from uplift.export.decisions import NEEDED, find_control
 from uplift.export.formats import format_of, read_blocks
 from uplift.export.labels import Labels
+from uplift.export.limit_use import checks_of
 from uplift.export.manifest import MONEY, coded
 from uplift.export.reading import readable
 from uplift.export.sums import as_decimal, decimals_for, multiples
