@@ -26,7 +26,7 @@ from uplift.allocation import (
     Stock,
 )
 from uplift.errors import AllocationError
-from uplift.policy import Pacer, Policy, Price, plan_prices, unit_segments
+from uplift.policy import Pacer, Policy, Price, plan_prices
 
 KINDS: dict[str, Any] = {
     "budget": Budget, "stock": Stock, "cap": Cap, "max_share": MaxShare, "min_reach": MinReach, "min_roi": MinROI,
@@ -239,7 +239,7 @@ def test_a_label_is_the_level_that_the_plan_took_it_for(labels: Any, one: list[A
     assert policy.decide(value, cost, segments=columns).tolist() == [0, 1, 1]
     assert [policy.decide_one([3.0], [1.0], segments={"s": label}) for label in one] == [0, 1, 1]
     assert policy.decide_one([9.0], [1.0], segments={"s": "a level that the plan did not see"}) == 1
-    labels_of = unit_segments(plan, ["s"])["s"]
+    labels_of = plan.to_table()["segment__s"].to_numpy()
     assert labels_of.tolist() == [text, None, None] or labels_of[0] == text
     with pytest.raises(AllocationError, match="levels of 's'"):
         policy.decide_one([9.0], [1.0], segments={"t": 1})

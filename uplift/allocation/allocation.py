@@ -23,6 +23,7 @@ from uplift.allocation.recipe import Recipe
 from uplift.allocation.solve import Solution
 from uplift.allocation.threads import threads_for
 from uplift.errors import AllocationError
+from uplift.segments import segment_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,9 +177,10 @@ class Allocation:
         -------
         pyarrow.Table
             The unit column, ``arm`` (dictionary), ``expected_value``, ``expected_cost`` (float64), ``holdout``
-            (bool), ``decision_id`` (text), ``campaign``, ``model`` (dictionary).
+            (bool), ``decision_id`` (text), ``campaign``, ``model`` (dictionary); where limits count a segment, its
+            level as ``segment__NAME`` (dictionary), so that every limit can be added up again from the table.
         """
-        return plan_table(
+        table = plan_table(
             units=self.units,
             unit_column=self.unit_column,
             arm_codes=self.arm_codes,
@@ -190,6 +192,9 @@ class Allocation:
             model=self.model,
             decision_id=self.decision_ids,
         )
+        for segment in () if self._rows is None else self._rows.segments:
+            table = table.append_column(segment_column(segment.title), segment.to_arrow())
+        return table
 
     def to_frame(self) -> pd.DataFrame:
         """:meth:`to_table` as a pandas frame."""

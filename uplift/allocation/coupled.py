@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -118,12 +118,13 @@ class Coupled:
         total = float(dual) / self.problem.value_unit.scale + float(prices @ self.limits)
         return total + _ROUNDING * (float(size) + float(prices @ np.abs(self.limits)))
 
-    def _best(self, tables: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple:
+    def _best(self, tables: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[Any, ...]:
         """The pass of best choices, where the amounts are."""
         pieces = self.alpha, self.beta, self.gamma, self.scales, self.problem.value_unit.scale
         if self.passes is not None:
             return self.passes.hard(len(self), tables, *pieces)
-        return hard_pass(*self.arrays, *tables, *pieces)
+        found: tuple[Any, ...] = hard_pass(*self.arrays, *tables, *pieces)
+        return found
 
     def smoothed(
         self, units: int, tables: tuple[np.ndarray, np.ndarray, np.ndarray], tau: float
@@ -133,7 +134,10 @@ class Coupled:
         if self.passes is not None:
             return self.passes.smooth(units, tables, *pieces)
         value, cost, slot = (array[:units] for array in (self.value, self.cost, self.slot))
-        return smooth_pass(value, cost, slot, self.rows.rowmap, *tables, *pieces)
+        found: tuple[float, np.ndarray, np.ndarray] = smooth_pass(
+            value, cost, slot, self.rows.rowmap, *tables, *pieces
+        )
+        return found
 
     def sample(self, units: int) -> tuple[Coupled, float]:
         """At most `units` units (the first in hash order, so a random sample) with limits in proportion, and its share."""

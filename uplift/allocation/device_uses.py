@@ -134,4 +134,5 @@ class Uses:
     def covariance(self) -> np.ndarray:
         """Sum of covariances of uses, float64 [row, row]."""
         second = self.second[: self.m, : self.m].cpu().numpy() * np.outer(self.row_scale, self.row_scale)
-        return np.tril(second) + np.tril(second, -1).T
+        both: np.ndarray = np.tril(second) + np.tril(second, -1).T
+        return both

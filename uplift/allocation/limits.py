@@ -32,6 +32,8 @@ class Limit:
     arm, segment, level : str or None
         What the limit counts: one arm (None: every arm but the control) and one level of a segment's column (None:
         everybody).
+    share : float or None
+        Of a maximum share: the share itself, which `limit` has turned into customers.
 
     Examples
     --------
@@ -54,6 +56,7 @@ class Limit:
     arm: str | None = None
     segment: str | None = None
     level: str | None = None
+    share: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types."""
@@ -92,6 +95,7 @@ def limits(
                 arm=row.arm,
                 segment=row.segment,
                 level=row.level,
+                share=row.share,
             )
         )
     return tuple(found)

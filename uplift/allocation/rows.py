@@ -44,9 +44,11 @@ class Row:
         Largest sum of uses, in multiples.
     arm : str or None
         The only arm that counts; None: every arm but the control.
+    share : float or None
+        What a maximum share asks for, before it was turned into customers.
     segment, level : str or None
         Column and level of the units that count; None: everybody. A segment that was given as labels is called
-        ``"segment"``.
+        ``"segment"`` (``"segment_2"`` for other labels beside it).
     """
 
     name: str
@@ -61,6 +63,7 @@ class Row:
     arm: str | None = None
     segment: str | None = None
     level: str | None = None
+    share: float | None = None
 
     @property
     def floor(self) -> bool:
@@ -79,6 +82,20 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
+class Segment:
+    """Codes of one segment [unit] (-1: in none), and its levels in the order of their text."""
+
+    codes: np.ndarray
+    levels: tuple[str, ...]
+    title: str
+
+    def to_arrow(self) -> pa.DictionaryArray:
+        """The level of every unit as text; null: in none."""
+        codes = pa.array(self.codes, mask=self.codes < 0)
+        return pa.DictionaryArray.from_arrays(codes, pa.array(self.levels, pa.string()))
+
+
+@dataclass(frozen=True, eq=False)
 class Rows:
     """All rows of a problem, and where every unit finds its own.
 
@@ -89,11 +106,14 @@ class Rows:
         Where the unit's piece of `rowmap` starts.
     rowmap : ndarray of int32
         Per piece one entry per choice (control first): index of the row, or -1.
+    segments : tuple of Segment
+        What the rows count by, as it was given: for tables from which others add up the rows again.
     """
 
     items: tuple[Row, ...]
     slot: np.ndarray
     rowmap: np.ndarray
+    segments: tuple[Segment, ...] = ()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -135,28 +155,20 @@ class Rows:
         return found
 
 
-@dataclass(frozen=True, eq=False)
-class _Segment:
-    """Codes of one segment [unit] (-1: in none), and its levels in the order of their text."""
-
-    codes: np.ndarray
-    levels: tuple[str, ...]
-    title: str
-
-
 class _Builder:
     def __init__(self, problem: Problem, arms: Sequence[str], columns: Any) -> None:
         self.problem, self.arms, self.columns = problem, tuple(arms), columns
         self.items: list[Row] = []
-        self.segments: dict[Any, _Segment] = {}
+        self.segments: dict[Any, Segment] = {}
+        self.named: set[str] = set()
         self.families: list[tuple[Any, np.ndarray]] = []
 
-    def segment(self, given: Any) -> tuple[Any, _Segment]:
+    def segment(self, given: Any) -> tuple[Any, Segment]:
         key = given if isinstance(given, str) or given is None else id(given)
         if key not in self.segments:
             n = self.problem.n_units
             if given is None:
-                self.segments[key] = _Segment(np.zeros(n, np.int32), ("",), "")
+                self.segments[key] = Segment(np.zeros(n, np.int32), ("",), "")
             else:
                 named = isinstance(given, str)
                 data = column(self.columns, given, "A constraint") if named else _labels(given)
@@ -172,10 +184,15 @@ class _Builder:
                 place[-1] = -1
                 indices = encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
                 codes = place[indices] if n else np.zeros(0, np.int32)
-                self.segments[key] = _Segment(
-                    codes, tuple(texts[at] for at in order), given if named else "segment"
-                )
+                title = given if named else self._free_title()
+                self.segments[key] = Segment(codes, tuple(texts[at] for at in order), title)
         return key, self.segments[key]
+
+    def _free_title(self) -> str:
+        """``segment`` for labels without a name, ``segment_2`` for others beside them."""
+        taken = self.named | {segment.title for segment in self.segments.values()}
+        titles = ("segment", *(f"segment_{at}" for at in range(2, len(taken) + 2)))
+        return next(title for title in titles if title not in taken)
 
     def add(self, rule: Constraint) -> None:
         key, segment = self.segment(rule.segment)
@@ -217,7 +234,7 @@ class _Builder:
             raise AllocationError(f"A constraint names the arm {name!r}: {did_you_mean(name, self.arms)}")
         return self.arms.index(name) + 1
 
-    def _level(self, level: Any, segment: _Segment) -> int:
+    def _level(self, level: Any, segment: Segment) -> int:
         text = "true" if level is True else "false" if level is False else str(level)
         if text not in segment.levels:
             raise AllocationError(
@@ -225,10 +242,10 @@ class _Builder:
             )
         return segment.levels.index(text)
 
-    def _members(self, segment: _Segment, level: int) -> int:
+    def _members(self, segment: Segment, level: int) -> int:
         return int((segment.codes == level).sum()) if segment.title else self.problem.n_units
 
-    def _limit(self, rule: Constraint, segment: _Segment, level: int, arm: str | None) -> float | None:
+    def _limit(self, rule: Constraint, segment: Segment, level: int, arm: str | None) -> float | None:
         given = rule.limit
         if isinstance(given, Mapping):
             texts = {str(key): number for key, number in given.items()}
@@ -260,7 +277,7 @@ class _Builder:
         rule: Constraint,
         limit: float,
         members: int,
-        segment: _Segment,
+        segment: Segment,
         level: int,
         arm: str | None,
         many: bool,
@@ -290,7 +307,9 @@ class _Builder:
             return Row(
                 **about, limit=float(wanted), alpha=-1.0, beta=0.0, gamma=0.0, unit=count, bound=-wanted
             )
-        most = min(count.floor(limit * members if rule.kind == "max_share" else limit), 2**40)
+        share = limit if rule.kind == "max_share" else None
+        most = min(count.floor(limit if share is None else share * members), 2**40)
+        about["share"] = share
         return Row(**about, limit=float(most), alpha=1.0, beta=0.0, gamma=0.0, unit=count, bound=most)
 
     def _place(self, key: Any, level: int, group: list[int], levels: int, row: int) -> None:
@@ -322,7 +341,8 @@ class _Builder:
         rowmap = (
             np.concatenate([t.ravel() for _, t in self.families]) if self.families else np.zeros(0, np.int32)
         )
-        return Rows(tuple(self.items), slot, rowmap)
+        named = tuple(segment for segment in self.segments.values() if segment.title)
+        return Rows(tuple(self.items), slot, rowmap, named)
 
 
 def make_rows(
@@ -347,6 +367,7 @@ def make_rows(
     from uplift.allocation.constraints import Budget
 
     builder = _Builder(problem, arms, columns)
+    builder.named |= {rule.segment for rule in rules if isinstance(rule.segment, str)}
     for rule in ([Budget(problem.budget)] if math.isfinite(problem.budget) else []) + list(rules):
         builder.add(rule)
     return builder.build()

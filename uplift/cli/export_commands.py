@@ -213,7 +213,11 @@ def export(
 def verify_export(
     target: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE|FOLDER", help="What 'uplift export' wrote.", show_default=False),
+        typer.Argument(
+            metavar="FILE|FOLDER",
+            help="What 'uplift export' wrote; or a plan of 'uplift allocate', or a run folder.",
+            show_default=False,
+        ),
     ] = None,
     to: Annotated[
         str | None,
@@ -226,31 +230,58 @@ def verify_export(
             "--campaign", help="Campaign in the table; default: the latest export.", show_default=False
         ),
     ] = None,
+    columns: Annotated[
+        Path | None,
+        typer.Option(
+            "--columns",
+            help="Customer table with the unit's id and the columns that limits count: they are then counted by it, and the exported ones compared.",
+            show_default=False,
+        ),
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control", help="Name of the control, where a plan's file does not say.", show_default=False
+        ),
+    ] = None,
+    limits: Annotated[
+        bool, typer.Option("--limits", help="List every limit with what the rows use of it.")
+    ] = False,
 ) -> None:
-    """Read an export back and add everything up again: files, ids, holdout, counts, sums, budget. Exit code 1 if it does not hold.
+    """Read an export back and add everything up again: files, ids, holdout, counts, sums and every limit. Exit code 1 if it does not hold.
 
-    Example: [bold]uplift verify-export crm.csv[/bold]
+    Examples: [bold]uplift verify-export crm.csv[/bold];
+    [bold]uplift verify-export plan.parquet --columns customers.parquet --limits[/bold]
     """
-    from rich.table import Table as Drawn
-
     from uplift.export import verify_database
     from uplift.export import verify_export as verify_file
 
     if (target is None) == (to is None):
         raise UpliftError("give either a file or folder, or --to DATABASE.")
-    found = verify_database(to, table, campaign=campaign) if to is not None else verify_file(str(target))
-    drawn = Drawn(box=None, pad_edge=False)
-    for title in ("check", "status", "detail"):
-        drawn.add_column(title)
-    colours = {"pass": "green", "fail": "bold red", "skip": "dim"}
-    for check in found.checks:
-        from rich.text import Text
-
-        drawn.add_row(check.name, Text(check.status, colours[check.status]), Text(check.detail))
-    say(drawn)
+    if to is not None:
+        found = verify_database(to, table, campaign=campaign, columns=columns)
+    else:
+        found = verify_file(str(target), columns=columns, control=control)
+    say(_drawn("check", found.checks))
+    if limits:
+        say(_drawn("limit", found.limits))
     say(f"{found.target}: {'verified' if found.passed else 'DOES NOT VERIFY'}")
     if not found.passed:
         raise typer.Exit(1)
+
+
+def _drawn(title: str, entries: Any) -> Any:
+    """Name, status and detail of every entry."""
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    drawn = Drawn(box=None, pad_edge=False)
+    for name in (title, "status", "detail"):
+        drawn.add_column(name)
+    colours = {"pass": "green", "fail": "bold red", "skip": "dim"}
+    for entry in entries:
+        drawn.add_row(Text(entry.name), Text(entry.status, colours[entry.status]), Text(entry.detail))
+    return drawn
 
 
 def policy(

@@ -9,13 +9,15 @@
 """
 
 from uplift.export.allocation import export_allocation, export_decisions, write_table
+from uplift.export.checks import Check, Verification
 from uplift.export.databases import export_to_database, verify_database
 from uplift.export.decisions import Decisions
 from uplift.export.formats import FORMATS
+from uplift.export.limit_use import LimitUse
 from uplift.export.reasons import REASONS, ROLES
 from uplift.export.sources import from_allocation, from_file, from_run, from_table, policy_of_run
 from uplift.export.templates import Template, load_template, read_template, template_names
-from uplift.export.verify import Check, Verification, verify_export
+from uplift.export.verify import verify_export
 
 __all__ = [
     "FORMATS",
@@ -23,6 +25,7 @@ __all__ = [
     "ROLES",
     "Check",
     "Decisions",
+    "LimitUse",
     "Template",
     "Verification",
     "export_allocation",

@@ -184,6 +184,8 @@ def export_decisions(
             columns=columns,
             parts=parts,
             predecessor=predecessor,
+            spreadsheet_safe=style.spreadsheet_safe and kind == "csv",
+            mapping=None if template is None else template.mapping(),
         )
         _write_manifest(folder / manifest_path(target).name, content)
     return target

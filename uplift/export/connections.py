@@ -88,6 +88,14 @@ class Connection(ABC):
         """Make a table that is not there."""
         self.execute(f"create table if not exists {self.quoted(table)} ({self._defined(columns)})")
 
+    def add_columns(self, table: str, columns: list[tuple[str, str]]) -> None:
+        """Add to an export's table the columns that it lacks; any other table is left as it is."""
+        there = self.columns(table)
+        if "decision_id" in there and "updated_at" in there:
+            for column in columns:
+                if column[0] not in there:
+                    self.execute(f"alter table {self.quoted(table)} add column {self._defined([column])}")
+
     def create_temporary(self, table: str, columns: list[tuple[str, str]]) -> None:
         """Make a temporary table for this connection."""
         self.execute(

@@ -8,21 +8,24 @@ Until the commit nobody sees anything; a process that is killed leaves nothing, 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from uplift.errors import OutputError
+from uplift.export.checks import Check, Verification
 from uplift.export.connections import MARK, Connection
 from uplift.export.decisions import Decisions, short_hash
 from uplift.export.formats import Style, plain
 from uplift.export.manifest import Tally, describe
 from uplift.export.opening import connect
 from uplift.export.previous import DECIDED
-from uplift.export.verify import Check, Verification, check_rows
+from uplift.export.verify import check_rows, labels_of
 from uplift.io.fingerprint import TableDigest
 from uplift.io.tables import mask_password
+from uplift.segments import segment_columns
 
 EXPORTS = "uplift_exports"
 """Table with the manifest of every export into this database."""
@@ -84,6 +87,9 @@ def export_to_database(decisions: Decisions, url: str, table: str = "allocation"
             table, [(name, _kind(schema.field(name), decisions)) for name in names] + [("updated_at", "time")]
         )
         db.create(EXPORTS, list(_EXPORT_COLUMNS))
+        db.add_columns(
+            table, [(name, "text") for name in decisions.segments]
+        )  # a plan may count new segments
         db.check_columns(table, [*names, "updated_at"])
         db.lock(table)
         db.create_temporary(_STAGING, [(name, _kind(schema.field(name), decisions)) for name in names])
@@ -103,7 +109,7 @@ def export_to_database(decisions: Decisions, url: str, table: str = "allocation"
                     "table": table,
                     "content": "decisions",
                     "rows": len(decisions),
-                    "sha256": _digest(decisions.blocks(), decisions.unit_column),
+                    "sha256": _digest(decisions.blocks(), decisions.unit_column, list(decisions.segments)),
                 }
             ],
             predecessor=note,
@@ -112,7 +118,13 @@ def export_to_database(decisions: Decisions, url: str, table: str = "allocation"
     return content
 
 
-def verify_database(url: str, table: str = "allocation", *, campaign: str | None = None) -> Verification:
+def verify_database(
+    url: str,
+    table: str = "allocation",
+    *,
+    campaign: str | None = None,
+    columns: pa.Table | str | os.PathLike[str] | None = None,
+) -> Verification:
     """Read the latest export into a table back and add it up; see :func:`uplift.export.verify_export`.
 
     Parameters
@@ -121,6 +133,8 @@ def verify_database(url: str, table: str = "allocation", *, campaign: str | None
         As for :func:`export_to_database`.
     campaign : str, optional
         Its latest export; default the latest of all.
+    columns : pyarrow.Table or path, optional
+        The customer table, as for :func:`uplift.export.verify_export`.
 
     Returns
     -------
@@ -129,7 +143,7 @@ def verify_database(url: str, table: str = "allocation", *, campaign: str | None
     Raises
     ------
     OutputError
-        Nothing was exported into the table.
+        Nothing was exported into the table, or `columns` lack one.
 
     Examples
     --------
@@ -147,23 +161,29 @@ def verify_database(url: str, table: str = "allocation", *, campaign: str | None
         if not found:
             raise OutputError(f"{mask_password(url)} holds no export into the table {table!r}.")
         manifest = json.loads(found[0][0])
-        unit = manifest["unit_column"]
-        wanted = [unit, *_DIGESTED]
+        labels = labels_of(columns, manifest)
+        unit, segments = manifest["unit_column"], segment_columns(manifest["columns"])
+        wanted = [unit, *_DIGESTED, *segments]
         names = ", ".join(db.quoted_name(name) for name in wanted)
         query = f"select {names} from {db.quoted(table)} where campaign = {MARK} and run_id = {MARK} order by {db.in_order('decision_id')}"
         blocks = [
-            block.cast(_digest_schema(unit))
-            for block in db.blocks(query, [manifest["campaign"], manifest["run_id"]], _digest_schema(unit))
+            block.cast(_digest_schema(unit, segments))
+            for block in db.blocks(
+                query, [manifest["campaign"], manifest["run_id"]], _digest_schema(unit, segments)
+            )
         ]
-    checks = check_rows(blocks, manifest)
-    same = _digest(blocks, unit, in_order=True) == manifest["parts"][0]["sha256"]
+    try:
+        checks, limits = check_rows(blocks, manifest, labels)
+    except OutputError as error:
+        checks, limits = [Check("rows", "fail", str(error))], ()
+    same = _digest(blocks, unit, segments, in_order=True) == manifest["parts"][0]["sha256"]
     detail = (
         "SHA-256 of the rows as in the manifest"
         if same
         else "the rows are not those the manifest describes (SHA-256 differs)"
     )
     first = Check("content", "pass" if same else "fail", detail)
-    return Verification(f"{mask_password(url)} table {table}", manifest, (first, *checks))
+    return Verification(f"{mask_password(url)} table {table}", manifest, (first, *checks), limits)
 
 
 def _merge(db: Connection, target: str, staging: str, names: list[str], campaign: str) -> dict[str, Any]:
@@ -249,16 +269,17 @@ def _kind(field: pa.Field, decisions: Decisions) -> str:
     return "number" if pa.types.is_floating(field.type) else "text"
 
 
-def _digest_schema(unit: str) -> pa.Schema:
+def _digest_schema(unit: str, segments: Sequence[str]) -> pa.Schema:
     kinds: dict[str, pa.DataType] = {
         "holdout": pa.bool_(), "propensity": pa.float64(), "expected_value": pa.float64(), "expected_cost": pa.float64(),
     }  # fmt: skip
-    return pa.schema([(unit, pa.string()), *((name, kinds.get(name, pa.string())) for name in _DIGESTED)])
+    names = (unit, *_DIGESTED, *segments)
+    return pa.schema([(name, kinds.get(name, pa.string())) for name in names])
 
 
-def _digest(blocks: Any, unit: str, *, in_order: bool = False) -> str:
+def _digest(blocks: Any, unit: str, segments: Sequence[str], *, in_order: bool = False) -> str:
     """SHA-256 of the rows in the order of their ids."""
-    schema = _digest_schema(unit)
+    schema = _digest_schema(unit, segments)
     table = pa.concat_tables(
         [block.select(schema.names).cast(schema) for block in blocks] or [schema.empty_table()]
     )

@@ -19,7 +19,9 @@ from uplift.effects import Effects
 from uplift.errors import OutputError, did_you_mean
 from uplift.export.reasons import NOT_ELIGIBLE_REASONS, ROLES
 from uplift.export.sums import decimals_for, multiples
+from uplift.hashing import as_text
 from uplift.policy import Policy
+from uplift.segments import SEGMENT, segment_column, segment_columns
 
 BLOCK = 1 << 20
 NEEDED = ("arm", "expected_value", "expected_cost", "holdout")
@@ -43,9 +45,10 @@ class Decisions:
 
     Columns, in order: the unit; ``decision_id`` (of campaign and unit, the same in every export); ``revision`` (1,
     raised when an exported decision is changed); ``campaign``; ``arm``; ``arm_label``; ``role`` and ``reason`` (see
-    :mod:`uplift.export.reasons`); ``holdout``; ``planned_arm``; ``propensity``; ``expected_value`` and ``expected_cost`` (money, of
-    the chosen arm, against control); ``uplift__STAGE`` per stage where effects are known; ``valid_from``,
-    ``valid_until`` (UTC); ``model``; ``model_hash``; ``run_id``.
+    :mod:`uplift.export.reasons`); ``holdout``; ``planned_arm``; ``propensity``; ``expected_value`` and ``expected_cost``
+    (money, of the chosen arm, against control); ``uplift__STAGE`` per stage where effects are known; ``segment__NAME`` per
+    segment that the plan's limits count (text, null: in none), so that whoever has the rows can add up every limit;
+    ``valid_from``, ``valid_until`` (UTC); ``model``; ``model_hash``; ``run_id``.
 
     ``planned_arm`` is the arm without the coin of the holdout: what a held-out unit would have got at the plan's
     prices (null where that is not known), and for everybody else ``arm``. :func:`uplift.measure` compares by it.
@@ -60,7 +63,7 @@ class Decisions:
     ----------
     table : pyarrow.Table
         As of ``Allocation.to_table()``: the unit first, ``arm``, ``expected_value``, ``expected_cost``,
-        ``holdout``; optional ``decision_id``, ``reason``.
+        ``holdout``; optional ``decision_id``, ``reason``, ``segment__NAME``.
     arms : tuple of str
         Control first.
     labels : mapping, optional
@@ -72,8 +75,6 @@ class Decisions:
         Predictions in the order of the table's rows.
     plan_value : tuple of ndarray, optional
         Value and cost [unit, arm] and mask the plan was made from, in place of `effects`.
-    segments : mapping of column to ndarray or pyarrow array [unit], optional
-        Labels that the policy's prices read, in the order of the table's rows.
     valid_from, valid_until : datetime, optional
         UTC without a zone.
     known_share : float, optional
@@ -102,7 +103,6 @@ class Decisions:
     policy: Policy | None = None
     effects: Effects | None = None
     plan_value: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None
-    segments: Mapping[str, Any] | None = None
     valid_from: dt.datetime | None = None
     valid_until: dt.datetime | None = None
     known_share: float | None = None
@@ -252,10 +252,14 @@ class Decisions:
         """Arm codes that held-out units would have got at the plan's prices."""
         if self.policy is None:
             return None
-        known = self.segments or {}
-        if any(name not in known for name in self.policy.segments):
+        known = {name: self.segments.get(segment_column(name)) for name in self.policy.segments}
+        if any(levels is None for levels in known.values()):
             return None
-        labels = {name: known[name].take(rows) for name in self.policy.segments}
+        labels = {
+            name: levels.cast(pa.string()).take(pa.array(rows))
+            for name, levels in known.items()
+            if levels is not None
+        }
         rule = replace(self.policy, holdout_share=0.0)
         if self.plan_value is not None:
             value, cost, open_arm = self.plan_value
@@ -288,6 +292,11 @@ class Decisions:
         from uplift.allocation.holdout import decision_ids
 
         return pa.chunked_array([decision_ids(self.table[self.unit_column], campaign=self.campaign)])
+
+    @cached_property
+    def segments(self) -> dict[str, pa.DictionaryArray]:
+        """Level of every unit by column, ``segment__NAME``; null: in none."""
+        return {name: _levels(self.table[name]) for name in segment_columns(self.table.column_names)}
 
     def blocks(self, size: int = BLOCK) -> Iterator[pa.Table]:
         """The rows, `size` at a time, all blocks of one schema."""
@@ -330,6 +339,7 @@ class Decisions:
             data[stage_column(stage)] = pa.array(
                 np.take_along_axis(tau, self.arm_codes[rows, None].astype(np.int64), 1)[:, 0]
             )
+        data |= {name: levels.slice(start, n) for name, levels in self.segments.items()}
         moment = pa.timestamp("us", tz="UTC")
         data["valid_from"] = pa.repeat(pa.scalar(self.valid_from, moment), n)
         data["valid_until"] = pa.repeat(pa.scalar(self.valid_until, moment), n)
@@ -364,7 +374,7 @@ def check_table(table: pa.Table, source: str = "the table") -> None:
             f"{source} is no allocation (no column {missing[0]!r}); give the file that 'uplift allocate' or 'uplift run' wrote."
         )
     unit = table.column_names[0]
-    if unit in CONTRACT or unit.startswith(UPLIFT):
+    if unit in CONTRACT or unit.startswith((UPLIFT, SEGMENT)):
         raise OutputError(
             f"the unit column is called {unit!r}, which is a column of every export; rename it."
         )
@@ -405,12 +415,24 @@ def short_hash(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+def _joined(column: pa.ChunkedArray) -> pa.Array:
     if column.num_chunks == 1:
-        whole = column.chunk(0)  # combine_chunks would copy
-    else:
-        whole = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        return column.chunk(0)  # combine_chunks would copy
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    whole = _joined(column)
     return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
+
+
+def _levels(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """A segment's column as one dictionary of texts."""
+    if not pa.types.is_dictionary(column.type):
+        column = pa.chunked_array([as_text(column).dictionary_encode()])
+    whole = _joined(column.unify_dictionaries())
+    texts = whole.dictionary.cast(pa.string())
+    return pa.DictionaryArray.from_arrays(whole.indices.cast(pa.int32()), texts)
 
 
 def _named(codes: np.ndarray, names: Any) -> pa.DictionaryArray:

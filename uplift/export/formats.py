@@ -195,7 +195,8 @@ def _read_csv(path: Path, text: tuple[str, ...], columns: list[str] | None) -> I
 
     convert = pacsv.ConvertOptions(
         column_types=dict.fromkeys(text, pa.string()),
-        strings_can_be_null=False,
+        strings_can_be_null=True,  # what is missing is written as nothing, an empty text as ""
+        quoted_strings_can_be_null=False,
         null_values=[""],
         include_columns=columns,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from uplift import columns as column_types
 from uplift.export.decisions import Decisions
@@ -18,6 +19,8 @@ SCHEMA_VERSION = 1
 KIND = "uplift-export"
 MONEY = ("expected_value", "expected_cost")
 GROUPS = ("arm", "role", "reason")
+MISSING = "\0missing"
+"""Stands for a null among names."""
 
 
 class Tally:
@@ -120,8 +123,13 @@ def coded(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
     column = column.unify_dictionaries()
     if not column.num_chunks:
         return np.zeros(0, np.int32), []
-    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in column.chunks])
-    return codes, [str(entry) for entry in column.chunk(0).dictionary.to_pylist()]
+    entries = [str(entry) for entry in column.chunk(0).dictionary.to_pylist()]
+    if column.null_count:  # a damaged file: what is missing is an entry of its own
+        indices = [pc.fill_null(chunk.indices.cast(pa.int32()), len(entries)) for chunk in column.chunks]
+        entries.append(MISSING)
+    else:
+        indices = [chunk.indices for chunk in column.chunks]
+    return np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in indices]), entries
 
 
 def _text(moment: dt.datetime | None) -> str | None:

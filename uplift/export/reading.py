@@ -9,9 +9,11 @@ from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from uplift.errors import OutputError, first_line
 from uplift.export.formats import read_blocks
+from uplift.segments import segment_columns
 
 TEXT = (
     "decision_id", "campaign", "arm", "arm_label", "planned_arm", "role", "reason", "valid_from", "valid_until", "model",
@@ -31,23 +33,19 @@ def read_part(
         The part is missing or cannot be read.
     """
     file = target / part["file"] if target.is_dir() else target.parent / part["file"]
-    unit = manifest["unit_column"]
+    yield from readable(_part(file, target, manifest, part, columns), file)
+
+
+def readable(blocks: Iterator[pa.Table], file: Path) -> Iterator[pa.Table]:
+    """The blocks, with whatever can go wrong in reading them as one sentence.
+
+    Raises
+    ------
+    OutputError
+        The file is missing or damaged.
+    """
     try:
-        if manifest.get("template") is not None:
-            yield from read_blocks(file, manifest["format"], manifest["columns"])
-            return
-        inside = columns
-        if columns is not None and target.is_dir():
-            inside = [name for name in columns if name != "arm"]
-        for rows in read_blocks(file, manifest["format"], (unit, *TEXT), inside):
-            if target.is_dir():
-                name = unquote(Path(part["file"]).parts[0].removeprefix("arm="))
-                codes = pa.array(np.zeros(len(rows), np.int8))
-                rows = rows.append_column("arm", pa.DictionaryArray.from_arrays(codes, [name]))
-            if unit in rows.column_names:
-                at = rows.column_names.index(unit)
-                rows = rows.set_column(at, unit, rows[unit].cast(pa.large_string()))
-            yield rows
+        yield from blocks
     except (OSError, pa.ArrowException, ValueError, KeyError) as error:
         raise OutputError(
             f"{file} cannot be read back ({first_line(error)}); export the allocation again."
@@ -58,6 +56,40 @@ def read_part(
         raise OutputError(
             f"{file} cannot be read back ({first_line(error)}); export the allocation again."
         ) from error
+
+
+def _part(
+    file: Path, target: Path, manifest: dict[str, Any], part: dict[str, Any], columns: Sequence[str] | None
+) -> Iterator[pa.Table]:
+    unit = manifest["unit_column"]
+    if manifest.get("template") is not None:
+        for rows in read_blocks(file, manifest["format"], manifest["columns"]):
+            yield _armed(rows) if manifest.get("spreadsheet_safe") else rows
+        return
+    inside = columns
+    if columns is not None and target.is_dir():
+        inside = [name for name in columns if name != "arm"]
+    text = (unit, *TEXT, *segment_columns(manifest["columns"]))
+    for rows in read_blocks(file, manifest["format"], text, inside):
+        if manifest.get("spreadsheet_safe"):
+            rows = _armed(rows)
+        if target.is_dir():
+            name = unquote(Path(part["file"]).parts[0].removeprefix("arm="))
+            codes = pa.array(np.zeros(len(rows), np.int8))
+            rows = rows.append_column("arm", pa.DictionaryArray.from_arrays(codes, [name]))
+        if unit in rows.column_names:
+            at = rows.column_names.index(unit)
+            rows = rows.set_column(at, unit, rows[unit].cast(pa.large_string()))
+        yield rows
+
+
+def _armed(rows: pa.Table) -> pa.Table:
+    """Text without the apostrophe that kept a spreadsheet from running it."""
+    for at, field in enumerate(rows.schema):
+        if pa.types.is_string(field.type):
+            plain = pc.replace_substring_regex(rows[field.name], r"^'([=+\-@\t\r])", r"\1")
+            rows = rows.set_column(at, field.name, plain)
+    return rows
 
 
 def read_rows(

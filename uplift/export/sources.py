@@ -18,11 +18,12 @@ from uplift.effects import Effects
 from uplift.errors import AllocationError, OutputError, UpliftError
 from uplift.export.decisions import Decisions, check_table, find_control, short_hash
 from uplift.io.tables import CSV_SUFFIXES, read_table
-from uplift.policy import Policy, Price, plan_prices, unit_segments
+from uplift.policy import Policy, Price, plan_prices
 from uplift.run_folder import RunFolder, arms_from_json
+from uplift.segments import segment_columns
 
 if TYPE_CHECKING:
-    from uplift.allocation import Allocation
+    from uplift.allocation import Allocation, FilePlan
 
 
 def from_allocation(
@@ -73,8 +74,6 @@ def from_allocation(
         )
     try:
         policy = plan.policy()
-        if plan.holdout.any():
-            options.setdefault("segments", unit_segments(plan, policy.segments))
     except AllocationError:  # segments without a name: what held-out units would have got stays unknown
         policy, kept = None, None
         options.setdefault("known_share", plan.recipe.holdout_share)
@@ -137,8 +136,6 @@ def from_run(folder: str | os.PathLike[str], **options: Any) -> Decisions:
     options.setdefault("run_id", run_id_of(described))
     columns = run.path / names.CONSTRAINT_COLUMNS
     read = read_table(columns) if columns.exists() else None
-    if policy.segments and read is not None:
-        options.setdefault("segments", {name: read[name] for name in policy.segments})
     if policy.conditions:
         # The plan's own numbers, and whom its rules left out; without the columns that say so, that stays unknown.
         with suppress(AllocationError):
@@ -160,7 +157,7 @@ def from_run(folder: str | os.PathLike[str], **options: Any) -> Decisions:
 
 
 def from_file(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | FilePlan,
     *,
     control: str | None = None,
     effects: Effects | None = None,
@@ -171,8 +168,9 @@ def from_file(
 
     Parameters
     ----------
-    path : path
-        A table as of ``Allocation.to_table()``.
+    path : path or FilePlan
+        A table as of ``Allocation.to_table()``; or what :func:`uplift.allocation.allocate_file` has returned, which
+        knows its own summary.
     control : str, optional
         Name of the control, where the file does not say (text files do not).
     effects : Effects, optional
@@ -201,11 +199,13 @@ def from_file(
     >>> from_file(file, control="control").arms
     ('control', 'arm_1')
     """
-    file = Path(path)
+    streamed = None if isinstance(path, str | os.PathLike) else path
+    file = Path(path) if isinstance(path, str | os.PathLike) else path.path
     table = read_table(file)
     check_table(table, str(file))
     if file.name.lower().endswith(CSV_SUFFIXES):
         names = (
+            *segment_columns(table.column_names),
             table.column_names[0],
             "arm",
             "decision_id",
@@ -218,7 +218,9 @@ def from_file(
         table = read_table(file, text=[name for name in names if name in table.column_names])
     summary: dict[str, Any] = {}
     beside = file.with_name(file.name + ".json")
-    if beside.is_file():
+    if streamed is not None:
+        summary = streamed.summary()
+    elif beside.is_file():
         try:
             summary = json.loads(beside.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:

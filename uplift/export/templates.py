@@ -40,6 +40,7 @@ from uplift.errors import OutputError, did_you_mean, first_line
 from uplift.export.decisions import UPLIFT, Decisions
 from uplift.export.formats import Style
 from uplift.hashing import as_text
+from uplift.segments import SEGMENT, segment_columns
 
 _CONTACT = "contact."
 _UNIT = "unit"
@@ -47,6 +48,7 @@ _SIMPLE = (
     _UNIT, "decision_id", "revision", "campaign", "arm", "arm_label", "role", "reason", "holdout", "planned_arm", "propensity",
     "expected_value", "expected_cost", "valid_from", "valid_until", "model", "model_hash", "run_id",
 )  # fmt: skip
+_PREFIXES = (_CONTACT, UPLIFT, SEGMENT)
 
 
 class Column(BaseModel):
@@ -65,7 +67,7 @@ class Column(BaseModel):
             raise ValueError(
                 f"the column {self.name!r} needs either from = '...' or value = ..., not both or none"
             )
-        known = self.source is None or self.source in _SIMPLE or self.source.startswith((_CONTACT, UPLIFT))
+        known = self.source is None or self.source in _SIMPLE or self.source.startswith(_PREFIXES)
         if not known:
             raise ValueError(
                 f"there is no column {self.source!r} to export; {did_you_mean(str(self.source), _SIMPLE)}"
@@ -129,6 +131,13 @@ class Template(BaseModel):
         if self.columns[0].source is None:
             raise ValueError("the first column identifies the unit, so it cannot be constant")
         return self
+
+    def mapping(self) -> dict[str, Any]:
+        """What the manifest says about the columns, so that verification knows them again."""
+        kept = {
+            column.name: column.source for column in self.columns if column.source and not column.transform
+        }
+        return {"rows": self.rows, "decimals": self.decimals, "columns": kept}
 
     def style(self, spreadsheet_safe: bool) -> Style:
         """How row formats write values.
@@ -251,14 +260,19 @@ def _map(
         else:
             name = decisions.unit_column if column.source == _UNIT else column.source
             if name not in block.column_names:
-                have = [c for c in block.column_names if c.startswith(UPLIFT)]
-                raise OutputError(
-                    f"the template {template.name!r} wants {name!r}, but the decisions have "
-                    f"{', '.join(have) or 'no uplift per stage'}; export a run folder, or pass --effects."
-                )
+                raise OutputError(f"the template {template.name!r} wants {name!r}, but {_lack(name, block)}.")
             values = block[name]
         data[column.name] = _sha256(values) if column.transform == "sha256" else values
     return pa.table(data)
+
+
+def _lack(name: str, block: pa.Table) -> str:
+    """Why a template's column is not there."""
+    if name.startswith(SEGMENT):
+        have = ", ".join(segment_columns(block.column_names)) or "no segment"
+        return f"the limits of the plan count {have}; leave the column out"
+    have = ", ".join(c for c in block.column_names if c.startswith(UPLIFT)) or "no uplift per stage"
+    return f"the decisions have {have}; export a run folder, or pass --effects"
 
 
 def _sha256(values: Any) -> pa.Array:

@@ -1,10 +1,10 @@
-"""Verification: read an export back and add everything up again."""
+"""Verification: read an export back and add everything up again, the plan's limits among it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,92 +13,49 @@ import pyarrow as pa
 
 from uplift import columns as column_types
 from uplift.errors import OutputError
+from uplift.export.audit import Audit, Given, limits_of
+from uplift.export.checks import Check, Verification
+from uplift.export.labels import Labels
+from uplift.export.limit_use import LimitUse, checks_of
 from uplift.export.manifest import MONEY, Tally, coded
-from uplift.export.publish import MANIFEST, read_manifest
+from uplift.export.mapping import as_contract, given_by
+from uplift.export.publish import MANIFEST, manifest_path, read_manifest
 from uplift.export.reading import read_part, read_rows
-from uplift.export.sums import as_decimal, within
+from uplift.export.sums import as_decimal
+from uplift.export.verify_plan import read_summary, summary_path, verify_plan
 from uplift.hashing import unit_hash
 from uplift.io.fingerprint import file_sha256
+from uplift.io.tables import read_table
+from uplift.segments import segment_columns
 
 CHECKED = (
     "decision_id", "arm", "role", "reason", "holdout", "propensity", "expected_value", "expected_cost",
 )  # fmt: skip
-"""Columns that :func:`check_rows` reads, beside the unit's."""
+"""Columns that :func:`check_rows` reads, beside the unit's and the segments'."""
+_REMEDY = "; export again from the plan, or give the customer table (--columns)"
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at: ``status`` is ``pass``, ``fail`` or ``skip``.
-
-    Attributes
-    ----------
-    name, status, detail : str
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> from uplift import allocate_arrays
-    >>> plan = allocate_arrays([[3.0], [2.0]], [[1.0], [1.0]], budget=1.0)
-    >>> found = verify_export(plan.export(pathlib.Path(tempfile.mkdtemp()) / "plan.csv"))
-    >>> found.checks[0].name, found.checks[0].status
-    ('files', 'pass')
-    """
-
-    name: str
-    status: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What reading an export back has shown.
-
-    Attributes
-    ----------
-    target : str
-    manifest : dict
-    checks : tuple of Check
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> from uplift import allocate_arrays
-    >>> plan = allocate_arrays([[3.0], [2.0]], [[1.0], [1.0]], budget=1.0)
-    >>> found = verify_export(plan.export(pathlib.Path(tempfile.mkdtemp()) / "plan.csv"))
-    >>> found.passed
-    True
-    """
-
-    target: str
-    manifest: dict[str, Any]
-    checks: tuple[Check, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing failed."""
-        return all(check.status != "fail" for check in self.checks)
-
-    def raise_if_failed(self) -> Verification:
-        """Itself, or the first failure as an error.
-
-        Raises
-        ------
-        OutputError
-            A check failed.
-        """
-        for check in self.checks:
-            if check.status == "fail":
-                raise OutputError(f"{self.target} does not verify ({check.name}): {check.detail}.")
-        return self
-
-
-def verify_export(path: str | os.PathLike[str]) -> Verification:
+def verify_export(
+    path: str | os.PathLike[str],
+    *,
+    columns: pa.Table | str | os.PathLike[str] | None = None,
+    control: str | None = None,
+) -> Verification:
     """Read a file or folder back: its files, rows, ids, arms, counts, sums and limits against its manifest.
+
+    Every limit of the plan (budgets, stocks, caps, shares, reaches, returns; of everybody or of a segment's level) is
+    added up again from the written rows, exactly, costs rounded up and values down.
 
     Parameters
     ----------
     path : path
-        What :func:`uplift.export.export_decisions` wrote.
+        What :func:`uplift.export.export_decisions` wrote. A plan that is not exported yet (``uplift allocate``, or
+        a run folder) is held against the summary beside it instead.
+    columns : pyarrow.Table or path, optional
+        The customer table (the unit's id and the segments' columns): limits are then counted by its labels, and the
+        exported ones compared with them. Needed where the file lacks a segment, as most templates do.
+    control : str, optional
+        Name of the control in a plan's text file that holds nobody out; other files say it.
 
     Returns
     -------
@@ -107,7 +64,7 @@ def verify_export(path: str | os.PathLike[str]) -> Verification:
     Raises
     ------
     OutputError
-        There is no manifest, so nothing says what should be there.
+        There is no manifest, so nothing says what should be there; or `columns` lack one.
 
     Examples
     --------
@@ -117,20 +74,46 @@ def verify_export(path: str | os.PathLike[str]) -> Verification:
     >>> found = verify_export(plan.export(Path(tempfile.mkdtemp()) / "plan.parquet"))
     >>> found.passed, found.checks[0].name
     (True, 'files')
+    >>> found.limits[0].name, found.limits[0].use, found.limits[0].status
+    ('budget', '1.000000000000', 'pass')
     """
     target = Path(path)
+    if not manifest_path(target).exists() and summary_path(target).exists():
+        return verify_plan(
+            target, read_summary(summary_path(target)), labels=_table(columns), control=control
+        )
     manifest = read_manifest(target)
+    labels = labels_of(columns, manifest)
     files = check_files(target, manifest)
     if files.status == "fail":
         return Verification(str(target), manifest, (files,))
-    if manifest["template"] is not None:
-        return Verification(str(target), manifest, (files, *_check_template(target, manifest)))
     try:
-        columns = [manifest["unit_column"], *CHECKED]
-        rows = check_rows(read_rows(target, manifest, columns), manifest)
+        if manifest["template"] is not None:
+            checks, limits = _check_template(target, manifest, labels)
+            return Verification(str(target), manifest, (files, *checks), limits)
+        names = [manifest["unit_column"], *CHECKED, *segment_columns(manifest["columns"])]
+        rows, limits = check_rows(read_rows(target, manifest, names), manifest, labels)
     except OutputError as error:
-        rows = [Check("rows", "fail", str(error))]
-    return Verification(str(target), manifest, (files, *rows))
+        rows, limits = [Check("rows", "fail", str(error))], ()
+    return Verification(str(target), manifest, (files, *rows), limits)
+
+
+def labels_of(columns: pa.Table | str | os.PathLike[str] | None, manifest: dict[str, Any]) -> Labels | None:
+    """The customer table's labels of the segments that limits count; None without a table, or such limits.
+
+    Raises
+    ------
+    OutputError
+        A column is not there.
+    """
+    segments = [limit["segment"] for limit in limits_of(manifest) if limit.get("segment") is not None]
+    if columns is None or not segments:
+        return None
+    return Labels(_table(columns), manifest["unit_column"], list(dict.fromkeys(segments)))
+
+
+def _table(columns: pa.Table | str | os.PathLike[str] | None) -> pa.Table | None:
+    return columns if columns is None or isinstance(columns, pa.Table) else read_table(Path(columns))
 
 
 def check_files(target: Path, manifest: dict[str, Any]) -> Check:
@@ -153,13 +136,26 @@ def check_files(target: Path, manifest: dict[str, Any]) -> Check:
     return Check("files", "pass", f"{n} file{'s' if n > 1 else ''}, SHA-256 as in the manifest")
 
 
-def check_rows(blocks: Iterable[pa.Table], manifest: dict[str, Any]) -> list[Check]:
-    """Checks on all rows, from one reading."""
+def check_rows(
+    blocks: Iterable[pa.Table], manifest: dict[str, Any], labels: Labels | None = None
+) -> tuple[list[Check], tuple[LimitUse, ...]]:
+    """Checks on all rows and the use of every limit, from one reading.
+
+    Raises
+    ------
+    OutputError
+        Amounts are missing.
+    """
     tally = Tally({name: manifest["sums"][name]["decimals"] for name in MONEY})
     seen = _Seen(manifest)
+    added = () if labels is None else labels.columns
+    audit = Audit(manifest, Given(frozenset((*manifest["columns"], *added)), remedy=_REMEDY))
     for block in blocks:
-        tally.add(block)
+        if labels is not None:
+            block = labels.add_to(block)
         seen.add(block)
+        tally.add(block)
+        audit.add(block)
     checks = [
         _same("rows", manifest["rows"], tally.rows, "rows"),
         seen.unique(),
@@ -199,8 +195,16 @@ def check_rows(blocks: Iterable[pa.Table], manifest: dict[str, Any]) -> list[Che
             checks.append(
                 Check(f"sum of {name}", "fail", f"adds up to {amount}, the manifest says {stated['amount']}")
             )
-    checks += _limits(manifest, tally)
-    return checks
+    uses = audit.uses()
+    return [*checks, *_limit_checks(manifest, uses, labels)], uses
+
+
+def _limit_checks(manifest: dict[str, Any], uses: tuple[LimitUse, ...], labels: Labels | None) -> list[Check]:
+    """What the audit has found, after whether the labels it counted by are those of the customer table."""
+    checks = [] if labels is None else [Check("segments", *labels.result())]
+    if manifest["budget"] is None and not manifest["constraints"]:
+        checks.append(Check("budget", "skip", "the plan has no limit, or the file does not say which"))
+    return checks + [Check(*entry) for entry in checks_of(uses)]
 
 
 class _Seen:
@@ -229,6 +233,9 @@ class _Seen:
             self.misplaced += int((np.array([entry == name for entry in roles])[role] != wanted).sum())
         self.unknown_arms += int(np.array([name not in self.arms for name in arms])[arm].sum())
         money = [column_types.to_float(block[name], dtype=np.float64) for name in MONEY]
+        for name, amounts in zip(MONEY, money, strict=True):
+            if not np.isfinite(amounts).all():
+                raise OutputError(f"{int((~np.isfinite(amounts)).sum()):,} rows have no finite {name}.")
         self.costly_control += int((~treated & ((money[0] != 0) | (money[1] != 0))).sum())
         chance = column_types.to_float(block["propensity"], dtype=np.float64)
         self.odd_chances += int(((chance <= 0) | (chance > 1)).sum())
@@ -278,41 +285,10 @@ def _counts(manifest: dict[str, Any], tally: Tally) -> Check:
     return Check("counts", "fail", "groups of arm, role and reason are missing")
 
 
-def _limits(manifest: dict[str, Any], tally: Tally) -> list[Check]:
-    """The plan's budget, and its other limits as far as the rows show what counts towards them."""
-    checks: list[Check] = []
-    budget = manifest["budget"]
-    cost, decimals = tally.sums["expected_cost"], tally.decimals["expected_cost"]
-    if budget is None:
-        checks.append(Check("budget", "skip", "the plan has no limit, or the file does not say which"))
-    elif within(cost, decimals, budget):
-        checks.append(Check("budget", "pass", f"{as_decimal(cost, decimals)} of {budget:,.2f}"))
-    else:
-        checks.append(Check("budget", "fail", f"costs {as_decimal(cost, decimals)}, more than {budget:,.2f}"))
-    arms: dict[str, int] = {}
-    for (arm, *_), count in tally.counts.items():
-        arms[arm] = arms.get(arm, 0) + count
-    for limit in manifest["constraints"]:
-        if limit.get("name") == "budget":
-            continue
-        check = _limit(limit, arms, manifest["control"])
-        checks.append(check)
-    return checks
-
-
-def _limit(limit: dict[str, Any], arms: dict[str, int], control: str) -> Check:
-    name, kind, most = str(limit.get("name")), limit.get("kind"), limit.get("limit")
-    told = "arm" in limit and "segment" in limit  # else the limit may count anything
-    if not told or limit["segment"] is not None or kind not in ("stock", "cap", "min_reach") or most is None:
-        return Check(name, "skip", "rows do not say what counts towards it")
-    arm = limit.get("arm")
-    use = arms.get(arm, 0) if arm is not None else sum(n for key, n in arms.items() if key != control)
-    broken = use < most if kind == "min_reach" else use > most
-    return Check(name, "fail" if broken else "pass", f"{use:,} of {most:,.0f}")
-
-
-def _check_template(target: Path, manifest: dict[str, Any]) -> list[Check]:
-    """A template drops what the other checks need: count its rows."""
+def _check_template(
+    target: Path, manifest: dict[str, Any], labels: Labels | None
+) -> tuple[list[Check], tuple[LimitUse, ...]]:
+    """A template drops what the other checks need: count its rows, and what else its columns tell."""
     roles: dict[str, int] = {}
     for group in manifest["counts"]:
         roles[group["role"]] = roles.get(group["role"], 0) + group["rows"]
@@ -320,10 +296,21 @@ def _check_template(target: Path, manifest: dict[str, Any]) -> list[Check]:
         "decisions": (roles.get("treatment", 0), manifest["rows"]),
         "suppression": (roles.get("holdout", 0),),
     }
+    given = given_by(manifest)
+    if manifest["unit_column"] not in given.columns:
+        labels = None  # there are no ids to find them by
+    if labels is not None:
+        given = replace(given, columns=given.columns | set(labels.columns))
+    audit = Audit(manifest, given)
     checks = []
     for part in manifest["parts"]:
-        found = sum(len(block) for block in read_part(target, manifest, part))
-        name = "rows" if part["content"] == "decisions" else "suppression list"
+        found, decisions = 0, part["content"] == "decisions"
+        for block in read_part(target, manifest, part):
+            found += len(block)
+            if decisions:
+                rows = as_contract(block, manifest)
+                audit.add(rows if labels is None else labels.add_to(rows))
+        name = "rows" if decisions else "suppression list"
         allowed = wanted[part["content"]]
         if found != part["rows"] or found not in allowed:
             checks.append(
@@ -340,4 +327,5 @@ def _check_template(target: Path, manifest: dict[str, Any]) -> list[Check]:
             f"the template {manifest['template']!r} leaves out columns; verify an export with all of them",
         )
     )
-    return checks
+    uses = audit.uses()
+    return [*checks, *_limit_checks(manifest, uses, labels)], uses

@@ -8,9 +8,8 @@
 
 from __future__ import annotations
 
-from uplift.policy.from_plan import unit_segments
 from uplift.policy.pacing import Pacer
 from uplift.policy.policy import Policy
 from uplift.policy.prices import Price, plan_prices
 
-__all__ = ["Pacer", "Policy", "Price", "plan_prices", "unit_segments"]
+__all__ = ["Pacer", "Policy", "Price", "plan_prices"]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from uplift.errors import AllocationError
 from uplift.policy.policy import Policy
@@ -58,32 +56,3 @@ def policy_of_plan(plan: Allocation, labels: Mapping[str, str] | None = None) ->
         expected_cost=c.expected_cost,
         n_units=c.n_units,
     )
-
-
-def unit_segments(plan: Allocation, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The labels of a plan's units, read back from its limits.
-
-    Parameters
-    ----------
-    plan : Allocation
-    names : sequence of str
-        Columns that limits of the plan name.
-
-    Returns
-    -------
-    dict of str to ndarray of object [unit]
-        None where no limit counts the unit's level, so that its label makes no difference.
-    """
-    rows, n = plan._rows, len(plan)
-    found = {name: np.full(n, None, object) for name in names}
-    if rows is None or not names:
-        return found
-    width = len(plan.arms)
-    for family in range(rows.slot.shape[1]):
-        starts, place = np.unique(rows.slot[:, family], return_inverse=True)
-        for piece, start in enumerate(starts):
-            counted = [rows.items[row] for row in rows.rowmap[start : start + width] if row >= 0]
-            # One family has one segment and one piece of it one level, so any of its rows tells.
-            if counted and counted[0].segment in found:
-                found[str(counted[0].segment)][place == piece] = counted[0].level
-    return found
