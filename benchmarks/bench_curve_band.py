@@ -7,27 +7,26 @@ them; the plan spends 30 % of what would be useful on the others, and its true v
 share of campaigns in which the band holds it (corrected; and around the promise), for models with intervals also of
 the bands of shared and of independent errors; promised and corrected value over the true one.
 
-Kinds: any model name (refitted on resampled customers), ``ecup`` (members with the bootstrap), ``ecup-seeds`` (without).
+Kinds: any model name; those with members of their own learn as an ensemble with the bootstrap (with ``-seeds`` after the
+name, without it), all others are refitted on resampled customers.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 import numpy as np
 
 import uplift
 from uplift.effects import Effects
 from uplift.members import refit_members
-from uplift.models.ecup import ECUP
 
-NETWORK = {
-    "embedding_dim": 8,
-    "hidden": (64, 32),
-    "gate_hidden": 32,
-    "batch_size": 512,
-    "max_epochs": 12,
+TRAINING: dict[str, Any] = {"batch_size": 512, "max_epochs": 12}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "ecup": {"embedding_dim": 8, "hidden": (64, 32), "gate_hidden": 32},
+    "tarnet": {},
 }
 
 
@@ -89,8 +88,11 @@ def _campaign(kind: str, seed: int, rows: int, members: int) -> dict[str, float]
 def _effects(
     kind: str, seed: int, learn: uplift.Campaign, audience: uplift.Campaign, members: int
 ) -> tuple[Effects, list[Effects]]:
-    if kind in ("ecup", "ecup-seeds"):
-        network = ECUP(**NETWORK, members=members, bootstrap=kind == "ecup", random_state=seed).fit(learn)  # type: ignore[arg-type]
+    name, _, seeds = kind.partition("-")
+    if name in NETWORKS:
+        network = uplift.make_model(
+            name, **NETWORKS[name], **TRAINING, members=members, bootstrap=not seeds, random_state=seed
+        ).fit(learn)
         return network.predict(audience), network.predict_members(audience)
     model = uplift.make_model(kind, **({"n_estimators": 40} if kind.startswith("lightgbm") else {}))
     drawn = refit_members(model, learn, audience, members=members, random_state=seed)

@@ -141,7 +141,7 @@ def test_the_corrected_band_holds_the_truth_as_often_as_it_says_and_a_band_aroun
     rng = np.random.default_rng(3)
     held = np.zeros(2)
     bias = np.zeros(2)
-    worlds = 150
+    worlds = 100
     for world in range(worlds):
         truth = some_tau(300, seed=100 + world)
 
@@ -187,21 +187,21 @@ def test_intervals_give_the_two_extremes_and_the_wide_one_is_the_band() -> None:
 
 
 def test_under_more_limits_the_plans_own_decisions_are_valued() -> None:
-    tau = some_tau(3_000)
-    effects, members = effects_of(tau), noisy(tau, 4)
-    terms = {"budget": 300.0, "constraints": [MaxShare(0.1)], **MONEY}
+    tau = some_tau(2_000)
+    effects, members = effects_of(tau), noisy(tau, 2)
+    terms = {"budget": 200.0, "constraints": [MaxShare(0.1)], **MONEY}
     plan = allocate(effects, **terms)
-    assert plan.certificate.n_treated == 300
+    assert plan.certificate.n_treated == 200
     band = plan.curve_under(members, correct=False)
     assert np.array_equal(plan.curve.values, band.promised)
     assert band.regret is None
     for values, member in zip(band.member_values, members, strict=True):
-        assert np.interp(300.0, band.budgets, values) == pytest.approx(worth(plan, member), rel=0.01)
-    found = plan.curve_under(members).at(300.0)
+        assert np.interp(200.0, band.budgets, values) == pytest.approx(worth(plan, member), rel=0.02)
+    found = plan.curve_under(members).at(200.0)
     assert found["promised"] == pytest.approx(plan.certificate.expected_value, rel=0.01)
     theirs = [allocate(member, **terms) for member in members]
     optimism = np.mean([worth(p, m) - worth(p, effects) for p, m in zip(theirs, members, strict=True)])
-    assert found["optimism"] == pytest.approx(optimism, rel=0.05)
+    assert found["optimism"] == pytest.approx(optimism, rel=0.1)
 
 
 def test_members_are_found_by_unit_id_and_their_order_does_not_matter(case) -> None:

@@ -143,8 +143,8 @@ class Allocation:
         ----------
         effects : sequence of Effects, or Effects
             Effects of the members of an ensemble (``model.predict_members(audience)``) or of refits on resampled customers
-            (:func:`uplift.members.refit_members`), two or more, for the plan's units; each one costs about two passes of the
-            budget curve. Or one Effects with intervals.
+            (:func:`uplift.members.refit_members`), two or more, for the plan's units; each one takes about four
+            times what the budget curve takes. Or one Effects with intervals.
         level : float, optional
             Nominal level of the band, in (0, 1); default 0.9, for intervals theirs.
         correct : bool, optional
@@ -179,7 +179,11 @@ class Allocation:
         ``independent_low``, ``independent_high``). Where 10,000 customers are treated the second is 100 times narrower,
         and believing it needs a reason. The centre is not corrected.
 
-        COVERAGE_NOTE
+        **How often it is right.** Simulated campaigns, nominal 90 %, 8 members (``benchmarks/bench_curve_band.py``): refits of a
+        tree model, whose promise was 2.4 times the true value, held it in 31 of 40 campaigns of 8,000 customers, and in 6
+        around the promise instead. Of 6,000 customers, networks with the bootstrap held it in 14 of 14 (wide bands), seeds
+        alone in 9 of 13, intervals with shared errors in 26 of 27, with independent errors in 2 of 27. Few campaigns, so
+        give or take 10 points and more. What all members get wrong alike is in none of them.
         """
         from uplift.allocation.under import curve_under
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class CurveBand:
     """What a plan at each budget is worth if the model's effects are off as its own uncertainty says.
 
-    From :meth:`uplift.Allocation.curve_under`, whose notes say what the band holds and what it does not. All arrays are
+    From :meth:`uplift.Allocation.curve_under`, whose notes say how often such bands hold the truth. All arrays are
     float64 [point], at the budgets of :attr:`uplift.Allocation.curve`; money.
 
     Attributes

@@ -121,7 +121,7 @@ def _of_members(
     for effects in members:
         found = _placed(plan, effects)
         value, cost = _amounts(plan, found)
-        sums = walk.sums(np.stack([value, cost], axis=2))
+        sums = walk.worth(value, cost)
         best = walk.under(value, cost) if correct or walk.gives_regret else _Best(np.zeros(0))
         values.append(sums[:, 0])
         spends.append(sums[:, 1])
@@ -189,6 +189,10 @@ class _Walk:
         """Amounts [unit, arm, column] of the plan at every point, float64 [point, column]."""
         raise NotImplementedError
 
+    def worth(self, value: np.ndarray, cost: np.ndarray) -> np.ndarray:
+        """Value and cost of the plan at every point by other values and costs [unit, arm], float64 [point, 2]."""
+        return self.sums(np.stack([value, cost], axis=2))
+
     def under(self, value: np.ndarray, cost: np.ndarray) -> _Best:
         """What plans made from other values and costs [unit, arm] would promise."""
         raise NotImplementedError
@@ -202,15 +206,23 @@ class _Path(_Walk):
         self.curve: BudgetCurve
         self.places: Places
         self.curve, self.places = curve_and_places(problem)
+        # Filled anew for every member: fresh memory of this size takes as long as the walk.
+        self.table = np.empty((problem.n_units, problem.n_arms, 3))
+        self.table[..., 2] = problem.value
+
+    def worth(self, value: np.ndarray, cost: np.ndarray) -> np.ndarray:
+        return self.sums(self._filled(value, cost))[:, :2]
+
+    def _filled(self, value: np.ndarray, cost: np.ndarray) -> np.ndarray:
+        self.table[..., 0], self.table[..., 1] = value, cost
+        return self.table
 
     def sums(self, amounts: np.ndarray) -> np.ndarray:
         return self.places.along(path_sums(self.problem, amounts).after(self.places.filled))
 
     def under(self, value: np.ndarray, cost: np.ndarray) -> _Best:
         other = _replaced(self.problem, value, cost)
-        spends, values, worth = path_sums(
-            other, np.stack([cost, value, self.problem.value.astype(np.float64)], axis=2)
-        ).sums.T
+        values, spends, worth = path_sums(other, self._filled(value, cost)).sums.T
         spends = np.maximum.accumulate(spends)  # steps of almost no cost may round backwards
         return _Best(np.interp(self.curve.budgets, spends, values - worth), spends, values)
 
