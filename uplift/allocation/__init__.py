@@ -3,7 +3,7 @@
 - :func:`allocate`: from predicted effects and cost rules;
 - :func:`allocate_arrays`: from plain arrays;
 - :func:`allocate_file`: from files that may be larger than memory (:class:`MenuFile`, :class:`EffectsFile`);
-- :class:`Allocation`, :class:`Certificate`, :class:`BudgetCurve`: what comes back;
+- :class:`Allocation`, :class:`Certificate`, :class:`BudgetCurve`, :class:`CurveBand`: what comes back;
 - :class:`Budget`, :class:`Stock`, :class:`Cap`, :class:`MaxShare`, :class:`MinReach`, :class:`MinROI`,
   :class:`Eligible`, :class:`DoNotDisturb`: constraints.
 """
@@ -25,6 +25,7 @@ from uplift.allocation.constraints import (
     constraint_from_dict,
 )
 from uplift.allocation.curve import BudgetCurve
+from uplift.allocation.curve_band import CurveBand
 from uplift.allocation.file_plan import FilePlan, allocate_file
 from uplift.allocation.from_effects import allocate
 from uplift.allocation.limits import Limit
@@ -38,6 +39,7 @@ __all__ = [
     "BudgetCurve",
     "Cap",
     "Certificate",
+    "CurveBand",
     "DoNotDisturb",
     "EffectsFile",
     "Eligible",

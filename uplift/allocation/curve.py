@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uplift.allocation.coupled import make_coupled
+from uplift.allocation.coupled import Coupled, HardPass, make_coupled
 from uplift.allocation.hull import slope_histogram
 from uplift.allocation.newton import newton_again
 from uplift.allocation.problem import Problem
@@ -89,6 +89,47 @@ def budget_curve(problem: Problem, *, points: int = _POINTS) -> BudgetCurve:
     Steps of all units are added up by slope in buckets 0.3-0.4 % wide; bucket borders are points of the exact
     curve. At most about `points` of them are kept, spread evenly over the spend, the value and the log price.
     """
+    return curve_and_places(problem, points=points)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where the points of a budget curve lie on its path: which buckets of slopes lead to each.
+
+    Attributes
+    ----------
+    filled : ndarray of int64
+        Buckets that hold a step, the steepest first.
+    first : int
+        First point that is kept (of ``len(filled) + 1``, where every hull starts included).
+    share : float or None
+        Share of the steps into `first` that are taken before the curve begins; None: it begins at `first`.
+    keep : ndarray of int64 [point]
+        Points that were kept after that.
+    """
+
+    filled: np.ndarray
+    first: int
+    share: float | None
+    keep: np.ndarray
+
+    def along(self, sums: np.ndarray) -> np.ndarray:
+        """Other amounts at the points of the curve, float64 [point, column].
+
+        Parameters
+        ----------
+        sums : ndarray of float64 [len(filled) + 1, column]
+            Totals where every hull starts, and after the steps of each filled bucket.
+        """
+        kept = sums[self.first :]
+        if self.share is not None:
+            before = sums[self.first - 1]
+            kept = np.vstack([before + self.share * (sums[self.first] - before), kept])
+        return kept[self.keep]
+
+
+def curve_and_places(problem: Problem, *, points: int = _POINTS) -> tuple[BudgetCurve, Places]:
+    """:func:`budget_curve`, and where its points lie, so that other amounts can be added up at the same points."""
     with threads_for(problem.n_units):
         base, steps = slope_histogram(
             problem.value,
@@ -109,26 +150,29 @@ def budget_curve(problem: Problem, *, points: int = _POINTS) -> BudgetCurve:
     returns = np.minimum.accumulate(gained / paid)
     roi = np.concatenate([returns[:1], returns]) if len(filled) else np.zeros(1)
     treated = sums[:, 2]
+    first, share = 0, None
     if spends[0] < 0 < spends[-1]:
         # Budgets start at zero: the money that the cheapest choice frees is already spent there.
-        place = int(np.searchsorted(spends, 0.0, side="right"))
-        share = -spends[place - 1] / (spends[place] - spends[place - 1])
-        start_value = values[place - 1] + share * (values[place] - values[place - 1])
-        start_treated = round(treated[place - 1] + share * (treated[place] - treated[place - 1]))
-        values = np.concatenate([[start_value], values[place:]])
-        spends = np.concatenate([[0.0], spends[place:]])
-        roi = np.concatenate([[roi[place]], roi[place:]])
-        treated = np.concatenate([[start_treated], treated[place:]])
+        first = int(np.searchsorted(spends, 0.0, side="right"))
+        share = float(-spends[first - 1] / (spends[first] - spends[first - 1]))
+        start_value = values[first - 1] + share * (values[first] - values[first - 1])
+        start_treated = round(treated[first - 1] + share * (treated[first] - treated[first - 1]))
+        values = np.concatenate([[start_value], values[first:]])
+        spends = np.concatenate([[0.0], spends[first:]])
+        roi = np.concatenate([[roi[first]], roi[first:]])
+        treated = np.concatenate([[start_treated], treated[first:]])
     elif spends[-1] <= 0:
+        first = len(spends) - 1
         spends, values, roi, treated = spends[-1:], values[-1:], np.zeros(1), treated[-1:]
     keep = _thin(spends, values, points)
-    return BudgetCurve(
+    curve = BudgetCurve(
         budgets=np.maximum(spends[keep], 0.0),
         values=values[keep],
         spends=spends[keep],
         marginal_roi=roi[keep],
         treated=treated[keep].astype(np.int64),
     )
+    return curve, Places(filled, first, share, keep)
 
 
 def constrained_curve(
@@ -139,6 +183,49 @@ def constrained_curve(
     Every point is solved anew by Newton from the prices before it, on at most 50,000 units (scaled up where there
     are more: an estimate). Budgets too small for the floors are left out. Without a global budget there is one point.
     """
+    return constrained_points(problem, rows, prices, exactly_one=exactly_one).curve()
+
+
+@dataclass(frozen=True, eq=False)
+class ConstrainedPoints:
+    """The points of :func:`constrained_curve`, with everybody's choice at each.
+
+    Attributes
+    ----------
+    part : Coupled
+        The units that are looked at (all, or a random sample).
+    share : float
+        Their share of all units.
+    points : list of (float, HardPass, ndarray of float64 [row])
+        Budget, choices and prices, by rising budget.
+    has_budget, limited : bool
+        Whether there is a global budget, and whether it is above 0.
+    """
+
+    part: Coupled
+    share: float
+    points: list[tuple[float, HardPass, np.ndarray]]
+    has_budget: bool
+    limited: bool
+
+    def curve(self) -> BudgetCurve:
+        """The points as a curve."""
+        points, share = self.points, self.share
+        money = [
+            float(((arms := point[1].arms) > 0) @ _taken(self.part.cost, arms)) / share for point in points
+        ]
+        budgets = np.array([point[0] for point in points]) if self.limited else np.array(money)
+        roi = np.minimum.accumulate([float(p[2][0]) if self.has_budget else 0.0 for p in points])
+        values = np.maximum.accumulate([point[1].dual_float / share for point in points])
+        spends = np.minimum(money, budgets) if self.limited else np.array(money)
+        treated = np.array([round(np.count_nonzero(point[1].arms) / share) for point in points], np.int64)
+        return BudgetCurve(budgets=budgets, values=values, spends=spends, marginal_roi=roi, treated=treated)
+
+
+def constrained_points(
+    problem: Problem, rows: Rows, prices: np.ndarray, *, exactly_one: bool = False
+) -> ConstrainedPoints:
+    """The points of :func:`constrained_curve`."""
     coupled = make_coupled(problem, rows, exactly_one=exactly_one)
     part, share = coupled.sample(CURVE_UNITS)
     at = part.hard(prices)
@@ -155,13 +242,7 @@ def constrained_curve(
             start = found
             points.append((budget, moved.hard(found), found))
     points.sort(key=lambda point: point[0])
-    money = [float(((arms := point[1].arms) > 0) @ _taken(part.cost, arms)) / share for point in points]
-    budgets = np.array([point[0] for point in points]) if base else np.array(money)
-    roi = np.minimum.accumulate([float(p[2][0]) if has_budget else 0.0 for p in points])
-    values = np.maximum.accumulate([point[1].dual_float / share for point in points])
-    spends = np.minimum(money, budgets) if base else np.array(money)
-    treated = np.array([round(np.count_nonzero(point[1].arms) / share) for point in points], np.int64)
-    return BudgetCurve(budgets=budgets, values=values, spends=spends, marginal_roi=roi, treated=treated)
+    return ConstrainedPoints(part, share, points, has_budget, bool(base))
 
 
 def _taken(array: np.ndarray, arms: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from uplift.reporting.numbers import (
 )
 
 if TYPE_CHECKING:
-    from uplift.allocation import Allocation
+    from uplift.allocation import Allocation, CurveBand
     from uplift.allocation.certificate import Certificate
     from uplift.campaign import Campaign
     from uplift.effects import Effects
@@ -268,6 +268,24 @@ def _number(number: float | None) -> str:
 
 def _money(number: float | None) -> str:
     return MONEY.show(number)
+
+
+def curve_band_html(band: CurveBand) -> str:
+    """What the plan is worth at shares of the largest useful budget."""
+    if band.source == "members":
+        facts = [f"{percent(band.level, digits=0)} band from {band.members} members"]
+    else:
+        facts = [f"{percent(band.level, digits=0)} intervals", "band of errors that all customers share"]
+    facts += ["promise corrected for the winner's curse"] if band.corrected else []
+    columns = ["budget", "promised", "value", "band", *(["regret"] if band.regret is not None else [])]
+    rows = []
+    for share in (0.1, 0.25, 0.5, 0.75, 1.0) if len(band.budgets) > 1 else (1.0,):
+        one = band.at(share * float(band.budgets[-1]))
+        row = [MONEY.show(one["budget"]), MONEY.show(one["promised"]), MONEY.show(one["value"])]
+        row.append(MONEY.interval(one["low"], one["high"]))
+        rows.append(row + ([MONEY.show(one["regret"])] if "regret" in one else []))
+    more = "All budgets: .to_frame(); one: .at(budget); figure: .plot()"
+    return _show("CurveBand", band.model, facts, columns, rows, more)
 
 
 def insight_html(insight: Insight) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from uplift.reporting.figures.calibration import calibration_figure
+from uplift.reporting.figures.curve_band import curve_band_figure
 from uplift.reporting.figures.drivers import dependence_figure, importance_figure, shap_figure
 from uplift.reporting.figures.experiment import balance_figure, effects_figure, funnel_figure
 from uplift.reporting.figures.models import (
@@ -22,6 +23,7 @@ __all__ = [
     "balance_figure",
     "budget_figure",
     "calibration_figure",
+    "curve_band_figure",
     "deciles_figure",
     "dependence_figure",
     "effects_figure",
