@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from uplift.bench.truth_data import TRUTH_CARDS, replications, truth_frame
+from uplift.bench.truth_data import TRUTH_CARDS, replications, split_rows, truth_frame
 
 FOREST_SEEDS = 3
 """The published forests have no seed; theirs is one draw of what is averaged here."""
@@ -22,7 +22,7 @@ def missing_replications(data: str, params: Mapping[str, Any]) -> str | None:
     DatasetError
         The files are not on this machine.
     """
-    lacking = sorted(set(params["replications"]) - set(replications(data)))
+    lacking = sorted(set(params.get("replications", ())) - set(replications(data)))
     if not lacking:
         return None
     return f"data set {data!r} lacks replication {', '.join(map(str, lacking))} on this machine."
@@ -89,6 +89,41 @@ def forest_learner(data: str, params: dict[str, Any]) -> dict[str, Any]:
     return {"value": float(means.mean()), "spread": float(means.std(ddof=1)), "splits": FOREST_SEEDS}
 
 
+def linear_pehe(data: str, params: dict[str, Any]) -> dict[str, Any]:
+    """PEHE out of sample of least squares, over all replications at hand, split as the suite `truth` splits them.
+
+    Parameters
+    ----------
+    data : str
+        A key of :data:`~uplift.bench.truth_data.TRUTH_CARDS`.
+    params : dict
+        ``per_arm``: one regression per arm, or one of all rows with the treatment as a feature, whose coefficient is
+        everybody's effect; ``test``: share.
+
+    Returns
+    -------
+    dict
+        ``value``, the mean of the root of the PEHE; ``spread``, its standard error over replications; ``splits``.
+    """
+    found = []
+    for seed, replication in enumerate(replications(data)):
+        features, treated, outcome, effect = _arrays(data, replication)
+        matrix = np.column_stack([np.ones(len(treated)), _codes_last(features)])
+        judge, learn = split_rows(len(matrix), params["test"], seed)
+        if params["per_arm"]:
+            control, sent = (
+                np.linalg.lstsq(matrix[rows], outcome[rows], rcond=None)[0]
+                for rows in (learn[treated[learn] == arm] for arm in (0, 1))
+            )
+            predicted = matrix[judge] @ (sent - control)
+        else:
+            design = np.column_stack([matrix[learn], treated[learn]])
+            predicted = np.linalg.lstsq(design, outcome[learn], rcond=None)[0][-1]
+        found.append(float(np.sqrt(np.mean((predicted - effect[judge]) ** 2))))
+    error = float(np.std(found, ddof=1) / np.sqrt(len(found)))
+    return {"value": float(np.mean(found)), "spread": error, "splits": len(found)}
+
+
 def _arrays(data: str, replication: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, np.ndarray]:
     """Features, treatment (0/1), outcome and true effect, in the order of the units."""
     card = TRUTH_CARDS[data]
@@ -133,5 +168,6 @@ def _learner(method: str, rows: int, seed: int) -> Any:
 PROTOCOLS: dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]] = {
     "linear_effect": linear_effect,
     "forest_learner": forest_learner,
+    "linear_pehe": linear_pehe,
 }
 """By name."""

@@ -28,7 +28,7 @@ class Reproduction:
     ----------
     id, data, what : str
         Name, data set, and what was measured.
-    protocol : {"fact", "sklift", "two_forests", "registry", "linear_effect", "forest_learner"}
+    protocol : {"fact", "sklift", "two_forests", "registry", "linear_effect", "forest_learner", "linear_pehe"}
         A statistic of the data; scikit-uplift's own model on its own split; two forests on many splits; a model of the
         registry; and, where effects are known, those of :mod:`uplift.bench.known_effects`.
     params : dict

@@ -175,18 +175,21 @@ def load_truth(entry: TruthEntry, seed: int) -> Sample:
             f"data set {entry.source!r} has no published propensity; use propensity = 'estimated' or 'none'."
         )
     frame = truth_frame(entry.source, numbers[seed] if card.replication is not None else None)
-    rng = np.random.default_rng([seed, 7])
-    order = rng.permutation(len(frame))
-    held = round(entry.test * len(frame))
-    chosen = np.sort(order[held:]), np.sort(order[:held])
-    if entry.rows is not None:
-        chosen = np.sort(order[held:][: entry.rows]), chosen[1]
+    judge, learn = split_rows(len(frame), entry.test, seed)
+    chosen = np.sort(learn if entry.rows is None else learn[: entry.rows]), np.sort(judge)
     campaign, truth = _campaign(frame, card, entry)
     (train, ours), (test, theirs) = ((campaign.take(rows), truth.take(rows)) for rows in chosen)
     if entry.propensity == "estimated":
         train, test, _ = with_estimated_propensity(train, test, seed=seed)
     scored = campaign.chain if card.binary else ("value",)
     return Sample(train, test, theirs, ours, scored, card.less_is_better)
+
+
+def split_rows(rows: int, test: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Test rows and training rows of a seed, both in random order."""
+    order = np.random.default_rng([seed, 7]).permutation(rows)
+    held = round(test * rows)
+    return order[:held], order[held:]
 
 
 def truth_frame(source: str, replication: int | None) -> pd.DataFrame:

@@ -153,7 +153,7 @@ def _rank_table(results: Results, ranks: Ranks | None) -> Table | None:
         cell = Cell(
             f"{ranks.mean[name]:.2f}",
             exact(ranks.mean[name]),
-            f"({ranks.low[name]:.2f} to {ranks.high[name]:.2f})",
+            f"({ranks.words(name)})",
         )
         rows.append(
             Row(
