@@ -30,6 +30,7 @@ from uplift.metrics.average import compare
 from uplift.metrics.influence import clustered, rate_influence, standard_error
 from uplift.metrics.ranking import Ranking
 from uplift.metrics.scores import qini_per_capita
+from uplift.reporting.leaderboard import _rank_picture
 
 # ---------------------------------------------------------------- influences
 
@@ -132,6 +133,9 @@ def test_ranks_over_one_seed_have_no_interval() -> None:
     assert ranks is not None
     assert ranks.mean == {"a": 1.0, "b": 2.0}
     assert math.isnan(ranks.low["a"])
+    picture = _rank_picture(ranks)
+    assert picture is not None
+    assert [(row["low"], row["width"]) for row in picture["rows"]] == [(0, 0), (100, 0)]
     assert ranks.words("a") == "-"  # and not "1.00 to 1.00", as if no other seed could say otherwise
     two = mean_ranks({**one, ("x", 1): {"a": 0.0, "b": 0.5}, ("y", 1): {"a": 1.0, "b": 0.5}}, ["a", "b"])
     assert two is not None
