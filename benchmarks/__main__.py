@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-LONG = ("allocate_peers", "click_through", "composed", "meta", "tuning")
+LONG = ("acic", "allocate_peers", "click_through", "composed", "meta", "tuning")
 """Take from a quarter of an hour to hours; run only when named."""
 
 HERE = Path(__file__).resolve().parent

@@ -10,6 +10,10 @@ experiment: ``--own-propensity`` measures that, too.
 
 Printed per learner: seconds of fitting and rows per second, peak memory of the process, how much of it fitting added, and
 the ratios; and the correlation of the effects of the two with each other and with the truth.
+
+``python benchmarks/bench_meta.py --rows 1000000 --backend xgboost --device cuda --no-peers`` is the check for a machine with
+a GPU: our learners on XGBoost there, beside the same on XGBoost's CPU code and on LightGBM. Without a GPU it ends with a
+sentence and status 1; ``--device cpu`` runs the same lines anywhere.
 """
 
 from __future__ import annotations
@@ -59,10 +63,16 @@ def data(rows: int) -> tuple[uplift.Campaign, np.ndarray]:
     return campaign, mu[:, 1:] - mu[:, :1]
 
 
-def ours(learner: str, campaign: uplift.Campaign) -> Any:
+OURS = ("lightgbm", "xgboost:cpu", "xgboost:cuda")
+"""Library and device of our own fits; the rest is CausalML."""
+
+
+def ours(learner: str, campaign: uplift.Campaign, who: str = "lightgbm") -> Any:
     """Fit ours; what predicts [row, treated arm, stage]."""
     effect = {f"effect_{name}": value for name, value in TREES.items()}
-    model = uplift.make_model(f"lightgbm_{learner}", **TREES, **effect).fit(campaign)
+    backend, _, device = who.partition(":")
+    where = {"backend": backend, "device": device or "cpu"}
+    model = uplift.make_model(f"lightgbm_{learner}", **TREES, **effect, **where).fit(campaign)
     return lambda: model.predict(campaign.take(np.arange(min(JUDGED, len(campaign))))).tau_all[:, 1:]
 
 
@@ -123,16 +133,22 @@ def measure(who: str, learner: str, rows: int, out: Path) -> dict[str, float]:
     """Fit in this process; its effects go to a file."""
     campaign, truth = data(rows)
     _ = campaign.arm_codes, campaign.outcomes
-    if who != "ours":
+    if who not in OURS:
         import causalml.inference.meta  # noqa: F401 (before the clock)
-    import lightgbm  # noqa: F401
+    if who.startswith("xgboost"):
+        from uplift.models.classical.xgboost_backend import chosen_device
+
+        # The library, and the driver where there is one, before the clock.
+        chosen_device(who.partition(":")[2])
+    else:
+        import lightgbm  # noqa: F401
 
     if Path("/proc/self/clear_refs").exists():
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of making the data
     before = memory("VmRSS")
     begun, spent = time.perf_counter(), time.process_time()
-    if who == "ours":
-        predict = ours(learner, campaign)
+    if who in OURS:
+        predict = ours(learner, campaign, who)
     else:
         predict = theirs(learner, campaign, own_propensity=who == "own")
     seconds, spent = time.perf_counter() - begun, time.process_time() - spent
@@ -151,12 +167,32 @@ def measure(who: str, learner: str, rows: int, out: Path) -> dict[str, float]:
     }
 
 
+def contestants(given: argparse.Namespace) -> dict[str, str]:
+    """Who is measured, and what it is called; the others are compared with the first."""
+    names = {"lightgbm": "uplift, LightGBM"}
+    if given.backend == "xgboost":
+        cpu = {"xgboost:cpu": "uplift, XGBoost, CPU"}
+        names = ({"xgboost:cuda": "uplift, XGBoost, GPU"} if given.device == "cuda" else {}) | cpu | names
+    elif given.device == "cuda":
+        sys.exit("--device cuda needs --backend xgboost, because the wheels of LightGBM have no CUDA.")
+    if not given.no_peers:
+        names["given"] = "CausalML, propensities given"
+    if given.own_propensity:
+        names["own"] = "CausalML as it comes"
+    return names
+
+
 def main() -> None:
     """Run every fit and print."""
     parser = argparse.ArgumentParser(description="Our X- and DR-learner against CausalML's.")
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--own-propensity", action="store_true", help="also CausalML as it comes")
     parser.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
+    parser.add_argument(
+        "--backend", choices=("lightgbm", "xgboost"), default="lightgbm", help="what grows our trees"
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where XGBoost grows them")
+    parser.add_argument("--no-peers", action="store_true", help="without CausalML")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)  # WHO LEARNER FILE: what the children do
     given = parser.parse_args()
     if given.one:
@@ -164,9 +200,8 @@ def main() -> None:
         print(json.dumps(measure(who, learner, given.rows, Path(out))))
         return
     print(f"{given.rows:,} rows x {FEATURES} features, {ARMS} arms, {len(STAGES)} stages; {TREES}")
-    names = {"ours": "uplift", "given": "CausalML, propensities given"}
-    if given.own_propensity:
-        names["own"] = "CausalML as it comes"
+    names = contestants(given)
+    first = next(iter(names))
     with tempfile.TemporaryDirectory() as folder:
         for learner in given.learners:
             found, tau = {}, {}
@@ -188,9 +223,9 @@ def main() -> None:
                 found[who] = line = json.loads(child.stdout.strip().splitlines()[-1])
                 tau[who] = np.load(out)
                 ratio = (
-                    "" if who == "ours" else
-                    f"  {line['seconds'] / found['ours']['seconds']:.2f} x our seconds ({line['cpu'] / found['ours']['cpu']:.2f} x CPU), {line['peak'] / found['ours']['peak']:.2f} x our memory"
-                    f", correlation of effects {np.corrcoef(tau['ours'].ravel(), tau[who].ravel())[0, 1]:.3f}"
+                    "" if who == first else
+                    f"  {line['seconds'] / found[first]['seconds']:.2f} x the first's seconds ({line['cpu'] / found[first]['cpu']:.2f} x CPU), {line['peak'] / found[first]['peak']:.2f} x its memory"
+                    f", correlation of effects {np.corrcoef(tau[first].ravel(), tau[who].ravel())[0, 1]:.3f}"
                 )  # fmt: skip
                 print(
                     f"{learner.upper():3s}{name:30s}{line['seconds']:9.1f} s ({line['cpu']:.1f} s of CPU) {given.rows / line['seconds']:11,.0f} rows/s"

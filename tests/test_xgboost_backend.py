@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +13,7 @@ import pytest
 from test_classical import planted
 from test_meta_learners import META, coarse
 
+from benchmarks import bench_meta
 from uplift.campaign import Campaign
 from uplift.errors import MissingDependencyError, ModelError
 from uplift.models.classical import boosting
@@ -98,6 +102,102 @@ def test_cuda_is_refused_where_it_cannot_be_had(monkeypatch):
     with pytest.raises(ModelError, match="XGBoost finds no CUDA device here"):
         make_model("lightgbm_dr", device="cuda", backend="xgboost").fit(campaign)
     assert xgboost_backend.chosen_device("auto") == "cpu"
+
+
+def test_trees_that_xgboost_grew_on_the_cpu_after_all_are_refused(monkeypatch):
+    xgboost_backend = pytest.importorskip("uplift.models.classical.xgboost_backend")
+    if xgboost_backend.has_cuda():
+        pytest.skip("there is a GPU here, XGBoost does not fall back")
+    # A GPU that is lost between the first look and the fit: XGBoost itself only warns.
+    monkeypatch.setattr(xgboost_backend, "has_cuda", lambda: True)
+    for device in ("cuda", "auto"):
+        with pytest.raises(ModelError, match=r"device='cuda' was asked for.*grew the trees on device 'cpu'"):
+            make_model("lightgbm_t", backend="xgboost", device=device, n_estimators=2).fit(coarse(500))
+
+
+@pytest.mark.parametrize("name", ["lightgbm_s", "lightgbm_t", *META])
+def test_a_gpu_fit_is_the_cpu_fit_with_another_device(name, three_arms, monkeypatch):
+    """All that can be shown without a GPU: what XGBoost is handed is the same in every call, but for the device."""
+    xgboost_backend = pytest.importorskip("uplift.models.classical.xgboost_backend")
+    module, seen = xgboost_backend.xgboost(), []
+    grow = module.train
+
+    def train(params, data, **options):
+        seen.append({**params, "trees": options["num_boost_round"], "rows": data.num_row()})
+        # Binned once, not a raw matrix that every fit bins anew.
+        assert isinstance(data, module.QuantileDMatrix)
+        assert "c" in data.feature_types
+        return grow({**params, "device": "cpu"}, data, **options)
+
+    monkeypatch.setattr(module, "train", train)
+    campaign, _ = three_arms
+    found, calls = {}, {}
+    for device in ("cpu", "cuda"):
+        with monkeypatch.context() as patch:
+            patch.setattr(xgboost_backend, "has_cuda", lambda: True)
+            patch.setattr(xgboost_backend, "device_of", lambda _: "cuda:0")
+            model = make_model(name, n_estimators=4, n_jobs=1, backend="xgboost", device=device)
+            found[device] = model.fit(campaign).predict(campaign)
+        calls[device] = [dict(one) for one in seen]
+        seen.clear()
+    assert {one["device"] for one in calls["cuda"]} == {"cuda"}
+    assert {one["device"] for one in calls["cpu"]} == {"cpu"}
+    for calls_of in calls.values():
+        for one in calls_of:
+            assert one["tree_method"] == "hist"
+            assert one["max_bin"] == 256
+            del one["device"]
+    # One at a time on a GPU, side by side on a CPU: the order may differ.
+    assert sorted(map(repr, calls["cuda"])) == sorted(map(repr, calls["cpu"]))
+    np.testing.assert_array_equal(found["cuda"].tau_all, found["cpu"].tau_all)
+
+
+def test_a_model_grown_on_a_gpu_is_read_where_there_is_none(three_arms, monkeypatch, tmp_path):
+    xgboost_backend = pytest.importorskip("uplift.models.classical.xgboost_backend")
+    campaign, _ = three_arms
+    monkeypatch.setattr(xgboost_backend, "chosen_device", lambda device: "cpu")
+    model = make_model("lightgbm_x", n_estimators=4, backend="xgboost", device="cuda").fit(campaign)
+    monkeypatch.undo()
+    model.save(tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    assert again.get_params()["device"] == "cuda"
+    np.testing.assert_array_equal(again.predict(campaign).tau_all, model.predict(campaign).tau_all)
+
+
+def test_the_check_for_a_machine_with_a_gpu_runs_its_lines_on_a_cpu(monkeypatch, tmp_path):
+    xgboost_backend = pytest.importorskip("uplift.models.classical.xgboost_backend")
+    monkeypatch.setattr(bench_meta, "TREES", {**bench_meta.TREES, "n_estimators": 10})
+    found = {who: tmp_path / f"{n}.npy" for n, who in enumerate(("xgboost:cpu", "lightgbm"))}
+    for who, file in found.items():
+        assert bench_meta.measure(who, "x", 2000, file)["seconds"] > 0
+    ours, theirs = (np.load(file).ravel() for file in found.values())
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.8
+    if not xgboost_backend.has_cuda():
+        with pytest.raises(ModelError, match="XGBoost finds no CUDA device here"):
+            bench_meta.measure("xgboost:cuda", "x", 500, tmp_path / "none.npy")
+
+
+@pytest.mark.slow
+def test_the_check_as_a_command_compares_gpu_cpu_and_lightgbm_or_says_that_there_is_no_gpu():
+    xgboost_backend = pytest.importorskip("uplift.models.classical.xgboost_backend")
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "benchmarks/bench_meta.py", "--rows", "2000", "--learners", "x", "--no-peers"]
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        where = {**os.environ, "PYTHONPATH": str(root)}
+        return subprocess.run(
+            [*command, *options], cwd=root, env=where, capture_output=True, text=True, check=False
+        )
+
+    done = run("--backend", "xgboost", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    names = [line[3:25].strip() for line in done.stdout.splitlines() if line.startswith("X  uplift")]
+    assert names == ["uplift, XGBoost, CPU", "uplift, LightGBM"]
+    if not xgboost_backend.has_cuda():
+        refused = run("--backend", "xgboost", "--device", "cuda")
+        assert refused.returncode == 1
+        assert "XGBoost finds no CUDA device here" in refused.stderr
+    assert "needs --backend xgboost" in run("--device", "cuda").stderr
 
 
 def test_a_gpu_is_found_where_torch_finds_one():

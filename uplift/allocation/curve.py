@@ -125,7 +125,8 @@ class Places:
         if self.share is not None:
             before = sums[self.first - 1]
             kept = np.vstack([before + self.share * (sums[self.first] - before), kept])
-        return kept[self.keep]
+        found: np.ndarray = kept[self.keep]
+        return found
 
 
 def curve_and_places(problem: Problem, *, points: int = _POINTS) -> tuple[BudgetCurve, Places]:

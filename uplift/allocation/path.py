@@ -33,7 +33,8 @@ class PathSums(NamedTuple):
         """Totals at the start and after each of `buckets` (falling), float64 [bucket + 1, column]."""
         # Buckets fall, so the first that is not above one of them is found among their negatives.
         place = np.searchsorted(-self.buckets, -buckets, side="right")
-        return self.sums[np.concatenate([[0], place])]
+        found: np.ndarray = self.sums[np.concatenate([[0], place])]
+        return found
 
 
 def path_sums(problem: Problem, amounts: np.ndarray) -> PathSums:

@@ -263,7 +263,8 @@ class _Points(_Walk):
 
     def _total(self, amounts: np.ndarray, arms: np.ndarray) -> np.ndarray:
         treated = np.flatnonzero(arms)
-        return amounts[treated, arms[treated] - 1].sum(axis=0) / self.found.share
+        found: np.ndarray = amounts[treated, arms[treated] - 1].sum(axis=0) / self.found.share
+        return found
 
 
 def _replaced(problem: Problem, value: np.ndarray, cost: np.ndarray) -> Problem:

@@ -125,7 +125,8 @@ class Ranks:
     Attributes
     ----------
     mean, low, high : dict of str to float
-        Mean rank of every model and its bootstrap interval (seeds are drawn anew within every data set).
+        Mean rank of every model and its bootstrap interval (seeds are drawn anew within every data set); NaN where some
+        data set has one seed, which says nothing about others.
     blocks : int
         Data sets times seeds.
     data : int
@@ -146,6 +147,11 @@ class Ranks:
     p_value: float
     critical: float
     failed: dict[str, int]
+
+    def words(self, model: str) -> str:
+        """Its interval for people; "-" where there is none."""
+        low, high = self.low[model], self.high[model]
+        return f"{low:.2f} to {high:.2f}" if math.isfinite(low) else "-"
 
 
 def mean_ranks(
@@ -199,6 +205,8 @@ def mean_ranks(
     draws /= n
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(draws, [tail, 100 - tail], axis=0)
+    if any(sum(data == one for data, _ in blocks) < 2 for one in sets):
+        low, high = np.full((2, k), math.nan)
     told = k > 2 and n > 1 and np.ptp(ranks, axis=1).any()
     p_value = float(friedmanchisquare(*ranks.T).pvalue) if told else math.nan
     quantile = float(studentized_range.ppf(CONFIDENCE, k, np.inf)) / math.sqrt(2)

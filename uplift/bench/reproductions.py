@@ -17,7 +17,7 @@ from uplift.campaign import Campaign
 from uplift.effects import Effects
 from uplift.errors import DatasetError, UpliftError, did_you_mean
 
-LIBRARIES = {"catboost": "catboost", "xgboost": "xgboost", "lightgbm": "lightgbm"}
+LIBRARIES = {"catboost": "catboost", "xgboost": "xgboost", "lightgbm": "lightgbm", "econml": "econml"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,9 @@ class Reproduction:
     ----------
     id, data, what : str
         Name, data set, and what was measured.
-    protocol : {"fact", "sklift", "two_forests", "registry"}
+    protocol : {"fact", "sklift", "two_forests", "registry", "linear_effect", "forest_learner", "linear_pehe"}
         A statistic of the data; scikit-uplift's own model on its own split; two forests on many splits; a model of the
-        registry.
+        registry; and, where effects are known, those of :mod:`uplift.bench.known_effects`.
     params : dict
         Of the protocol.
     published, tolerance : float
@@ -120,14 +120,21 @@ def load_reproductions(names: Iterable[str] | None = None) -> list[Reproduction]
 
 def not_possible(one: Reproduction) -> str | None:
     """Why it cannot be tried on this machine, in one sentence, or None."""
+    from uplift.bench.entries import TRUTHS
+    from uplift.bench.known_effects import missing_replications
     from uplift.datasets import find_files
     from uplift.models.registry import MODEL_NAMES
 
     try:
-        find_files(one.data)
+        missing = missing_replications(one.data, one.params) if one.data in TRUTHS else None
+        if one.data not in TRUTHS:
+            find_files(one.data)
     except DatasetError as error:
         return str(error)
+    if missing is not None:
+        return missing
     learner, model = one.params.get("learner"), one.params.get("model")
+    learner = learner or one.params.get("library")
     if learner is not None and importlib.util.find_spec(LIBRARIES[learner]) is None:
         return f"{learner} is not installed; run 'pip install {learner}'."
     if model is not None and model not in MODEL_NAMES:
@@ -143,11 +150,14 @@ def reproduce(name: str) -> dict[str, Any]:
     dict
         ``value``, and for repeated splits ``spread`` and ``splits``; JSON types.
     """
+    from uplift.bench.known_effects import PROTOCOLS as KNOWN_EFFECTS
     from uplift.datasets import load_dataset
 
     (one,) = load_reproductions([name])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # libraries that deprecate what the published code calls
+        if one.protocol in KNOWN_EFFECTS:
+            return KNOWN_EFFECTS[one.protocol](one.data, dict(one.params))
         campaign = load_dataset(one.data)
         return PROTOCOLS[one.protocol](campaign, dict(one.params))
 

@@ -272,7 +272,7 @@ def rank_table(results: Results) -> Table | None:
         [
             name,
             f"{ranks.mean[name]:.2f}",
-            f"{ranks.low[name]:.2f} to {ranks.high[name]:.2f}",
+            ranks.words(name),
             str(ranks.failed[name]),
         ]
         for name in sorted(ranks.mean, key=lambda name: ranks.mean[name])

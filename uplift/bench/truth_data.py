@@ -174,13 +174,9 @@ def load_truth(entry: TruthEntry, seed: int) -> Sample:
         raise DatasetError(
             f"data set {entry.source!r} has no published propensity; use propensity = 'estimated' or 'none'."
         )
-    frame = _frame(entry.source, numbers[seed] if card.replication is not None else None)
-    rng = np.random.default_rng([seed, 7])
-    order = rng.permutation(len(frame))
-    held = round(entry.test * len(frame))
-    chosen = np.sort(order[held:]), np.sort(order[:held])
-    if entry.rows is not None:
-        chosen = np.sort(order[held:][: entry.rows]), chosen[1]
+    frame = truth_frame(entry.source, numbers[seed] if card.replication is not None else None)
+    judge, learn = split_rows(len(frame), entry.test, seed)
+    chosen = np.sort(learn if entry.rows is None else learn[: entry.rows]), np.sort(judge)
     campaign, truth = _campaign(frame, card, entry)
     (train, ours), (test, theirs) = ((campaign.take(rows), truth.take(rows)) for rows in chosen)
     if entry.propensity == "estimated":
@@ -189,7 +185,15 @@ def load_truth(entry: TruthEntry, seed: int) -> Sample:
     return Sample(train, test, theirs, ours, scored, card.less_is_better)
 
 
-def _frame(source: str, replication: int | None) -> pd.DataFrame:
+def split_rows(rows: int, test: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Test rows and training rows of a seed, both in random order."""
+    order = np.random.default_rng([seed, 7]).permutation(rows)
+    held = round(test * rows)
+    return order[:held], order[held:]
+
+
+def truth_frame(source: str, replication: int | None) -> pd.DataFrame:
+    """Rows of one replication in the order of their units: features, treatment, outcome and potential outcomes."""
     card = TRUTH_CARDS[source]
     units, outcomes = truth_files(source)
     frame = pd.read_parquet(units)
@@ -198,6 +202,11 @@ def _frame(source: str, replication: int | None) -> pd.DataFrame:
     drawn = pd.read_parquet(outcomes)
     drawn = drawn[drawn[card.replication] == replication].drop(columns=[card.replication])
     return frame.merge(drawn, on="unit", validate="one_to_one").sort_values("unit", ignore_index=True)
+
+
+def truth_campaign(entry: TruthEntry, replication: int | None) -> tuple[Campaign, Effects]:
+    """All rows of a replication as a campaign, with the true effects; no propensity is estimated."""
+    return _campaign(truth_frame(entry.source, replication), TRUTH_CARDS[entry.source], entry)
 
 
 def _campaign(frame: pd.DataFrame, card: TruthCard, entry: TruthEntry) -> tuple[Campaign, Effects]:

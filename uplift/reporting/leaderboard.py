@@ -153,7 +153,7 @@ def _rank_table(results: Results, ranks: Ranks | None) -> Table | None:
         cell = Cell(
             f"{ranks.mean[name]:.2f}",
             exact(ranks.mean[name]),
-            f"({ranks.low[name]:.2f} to {ranks.high[name]:.2f})",
+            f"({ranks.words(name)})",
         )
         rows.append(
             Row(
@@ -196,13 +196,16 @@ def _rank_picture(ranks: Ranks | None) -> dict[str, Any] | None:
     def at(rank: float) -> float:
         return round(100 * (rank - 1) / max(worst - 1, 1), 2)
 
+    def whisker(name: str, end: dict[str, float]) -> float:
+        return end[name] if math.isfinite(end[name]) else ranks.mean[name]  # one seed: a dot alone
+
     names = sorted(ranks.mean, key=lambda name: ranks.mean[name])
     best = ranks.mean[names[0]]
     return {
         "rows": [
             {
-                "name": name, "at": at(ranks.mean[name]), "low": at(ranks.low[name]),
-                "width": round(at(ranks.high[name]) - at(ranks.low[name]), 2), "text": f"{ranks.mean[name]:.2f}",
+                "name": name, "at": at(ranks.mean[name]), "low": at(whisker(name, ranks.low)),
+                "width": round(at(whisker(name, ranks.high)) - at(whisker(name, ranks.low)), 2), "text": f"{ranks.mean[name]:.2f}",
             }
             for name in names
         ],

@@ -53,7 +53,12 @@ def has_cuda() -> bool:
             tried = module.train({"device": "cuda", "max_depth": 1}, data, num_boost_round=1)
         except module.core.XGBoostError:
             return False
-    return bool(json.loads(tried.save_config())["learner"]["generic_param"]["device"].startswith("cuda"))
+    return device_of(tried).startswith("cuda")
+
+
+def device_of(booster: Any) -> str:
+    """Where a booster that was just trained did its work: "cpu" or "cuda:0"."""
+    return str(json.loads(booster.save_config())["learner"]["generic_param"]["device"])
 
 
 def chosen_device(device: str) -> str:
@@ -149,7 +154,14 @@ class XGBoostSettings(Settings):
         return self._bin(matrix[rows], ref=data)
 
     def train(self, data: Any, outcome: np.ndarray, objective: str, weights: np.ndarray | None = None) -> Any:
-        """Trees of one outcome [row]."""
+        """Trees of one outcome [row].
+
+        Raises
+        ------
+        ModelError
+            XGBoost refuses the parameters or the data, or fell back to the CPU where a GPU was asked for: it does so
+            with no more than a warning.
+        """
         check_outcome(outcome, objective)
         label = np.ascontiguousarray(outcome, np.float32)
         data.set_label(label)
@@ -184,6 +196,10 @@ class XGBoostSettings(Settings):
         if objective == TWEEDIE:
             params["tweedie_variance_power"] = 1.5
         grown = _guarded(lambda: xgboost().train(params, data, num_boost_round=self.n_estimators))
+        if self.device != "cpu" and (used := device_of(grown)) == "cpu":
+            raise ModelError(
+                f"device={self.device!r} was asked for, but XGBoost grew the trees on device {used!r}; it lost its GPU, so check the driver, or use device='cpu'."
+            )
         # Through bytes at once: the saved model is then the very one that predicts.
         return XGBoostTrees(grown.save_raw("ubj"))
 
