@@ -3,7 +3,8 @@
     python benchmarks/bench_allocate_peers.py 1e5
     python benchmarks/bench_allocate_peers.py 1e6 1e7 --peers maq --limit 200
 
-One process per solver and size, building the model included, compiling and importing not. Peers that are not installed
+One process per solver and size, building the model included, compiling and importing not; the fastest of three runs
+where one takes less than 20 s. Peers that are not installed
 are named and left out: ``maq`` (multi-armed Qini curves, built from its source tree), ``highspy`` (HiGHS: dual simplex,
 interior point, PDLP), ``ortools`` (PDLP). All of them solve the linear relaxation, whose optimum lies between our
 plan's value and our bound; ours gives whole decisions and the proof.
@@ -25,6 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.bench_allocate import marketing
 
 PEERS = ("ours", "maq", "highs_simplex", "highs_ipm", "highs_pdlp", "ortools_pdlp")
+SHORT = 20.0
+"""Seconds up to which a solver runs three times, and its fastest time counts."""
 SHARE = 0.2
 """Budget as a share of what everybody's dearest arm would cost."""
 
@@ -140,7 +143,11 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(SOLVERS[arguments.one](*instance(int(arguments.units[0]), arguments.arms))))
+        data = instance(int(arguments.units[0]), arguments.arms)
+        found = SOLVERS[arguments.one](*data)
+        for _ in range(2 if found["seconds"] < SHORT else 0):
+            found["seconds"] = min(found["seconds"], SOLVERS[arguments.one](*data)["seconds"])
+        print(json.dumps(found))
         return
     for n in map(int, arguments.units):
         base: dict[str, float] = {}

@@ -16,11 +16,11 @@ from uplift.metrics.arm_scores import ArmScores
 from uplift.metrics.average import Comparison, difference_in_means
 from uplift.metrics.binning_error import binning_error
 from uplift.metrics.influence import placebo_error, rate_influence, standard_error
-from uplift.metrics.radix_order import descending
 from uplift.metrics.ranking import Ranking
 from uplift.metrics.score_table import ScoreTable
 from uplift.metrics.table_scores import TableScores, average_effect, rate
 from uplift.metrics.table_scores import placebo_error as table_placebo
+from uplift.radix_order import descending
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]
 
@@ -159,7 +159,7 @@ def test_bins_do_not_depend_on_how_the_rows_were_cut_or_added(seed: int, most: i
 def _worst(rows: Rows, table: ScoreTable, sign: float) -> Ranking:
     """The rows of every bin put into the order that is best (or worst) for the curve."""
     score, treated, outcome, weight = rows
-    from uplift.metrics.radix_order import ordered_bits
+    from uplift.radix_order import ordered_bits
 
     bins = (ordered_bits(score)[0] >> np.uint64(table.drop)).astype(np.int64)
     gain = np.where(treated, 1 / treated.sum(), -1 / (~treated).sum()) * outcome

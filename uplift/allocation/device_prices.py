@@ -169,6 +169,4 @@ def _read(problem: Problem, passes: PricePasses, bracket: Bracket) -> Reading:
     low = bracket.low * (1 - CLOSE)
     arms, rows, spend, worth, treated = passes.read(weight, high, low)
     steps = hull_steps(problem, rows, arms[rows], low)
-    order = np.argsort(-steps.slope)
-    spend_after = spend + np.cumsum(steps.cost[order])
-    return Reading(bracket, arms, rows, spend, worth, treated, steps, order, steps.slope[order], spend_after)
+    return Reading.of(bracket, arms, rows, (spend, worth, treated), steps)

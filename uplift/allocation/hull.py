@@ -14,6 +14,7 @@ from numba import njit, prange
 
 from uplift.allocation.dual import best_arm, round_down, round_up
 from uplift.allocation.problem import Problem
+from uplift.radix_order import descending
 
 _BLOCK = 1 << 12
 _GROUPS = 8
@@ -41,6 +42,13 @@ def hull_steps(problem: Problem, rows: np.ndarray, arms: np.ndarray, lowest: flo
     open_arm = problem.open_arm.take(rows, axis=0) if problem.open_arm.size else problem.open_arm
     scales = problem.value_unit.scale, problem.cost_unit.scale
     return Steps(*_steps(value, cost, open_arm, arms, lowest, *scales))
+
+
+def steepest_first(slopes: np.ndarray) -> np.ndarray:
+    """Order of falling slopes, equal ones in their own order, int64 [step]."""
+    found = descending(slopes)
+    # Amounts beyond what float64 can divide make a slope infinite, which the order of bits does not take.
+    return np.argsort(-slopes, kind="stable") if found.refused else found.order
 
 
 @njit(cache=True)

@@ -10,6 +10,7 @@ Small problems take the bracket from zero to infinity, which makes every unit wi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count
@@ -18,7 +19,7 @@ import numpy as np
 
 from uplift.allocation.dual import price_pass
 from uplift.allocation.fill import AHEAD, BACK, finish
-from uplift.allocation.hull import Steps, hull_steps
+from uplift.allocation.hull import Steps, hull_steps, steepest_first
 from uplift.allocation.problem import Problem
 from uplift.allocation.rows import Rows
 from uplift.allocation.threads import threads_for
@@ -104,6 +105,25 @@ class Reading:
     slopes: np.ndarray
     spend_after: np.ndarray
 
+    @classmethod
+    def of(
+        cls, bracket: Bracket, arms: np.ndarray, rows: np.ndarray, sums: Sequence[int], steps: Steps
+    ) -> Reading:
+        """With the steps in order; `sums` are spend, worth and treated units at the high price."""
+        spend, worth, treated = (int(total) for total in sums)
+        order = steepest_first(steps.slope)
+        spend_after = spend + np.cumsum(steps.cost[order])
+        return cls(bracket, arms, rows, spend, worth, treated, steps, order, steps.slope[order], spend_after)
+
+    def places(self, slope: float) -> tuple[int, int]:
+        """Steps that are steeper than `slope`, and those that are not less steep."""
+        flattest_first = self.slopes[::-1]
+        n = len(flattest_first)
+        return (
+            n - int(np.searchsorted(flattest_first, slope, side="right")),
+            n - int(np.searchsorted(flattest_first, slope, side="left")),
+        )
+
 
 def solve(problem: Problem, *, sample: int | None = None) -> Solution:
     """Allocate one budget.
@@ -183,7 +203,7 @@ def bracket_of_sample(part: Problem, share: float, clusters: np.ndarray | None =
     size = part.n_units
     arms, _, spend, _, _ = price_pass(*_kernel_inputs(part), 0.0, 1.0, 0.0, *_scales(part))
     steps = hull_steps(part, np.arange(size), arms, part.min_roi)
-    order = np.argsort(-steps.slope)
+    order = steepest_first(steps.slope)
     spend_after = spend + np.cumsum(steps.cost[order])
     assert part.budget_multiples is not None
     target = part.budget_multiples * share
@@ -248,20 +268,7 @@ def _read(problem: Problem, bracket: Bracket) -> Reading:
         *_kernel_inputs(problem), weight, high, low, *_scales(problem)
     )
     steps = hull_steps(problem, rows, arms[rows], low)
-    order = np.argsort(-steps.slope)
-    spend_after = spend + np.cumsum(steps.cost[order])
-    return Reading(
-        bracket,
-        arms,
-        rows,
-        int(spend),
-        int(worth),
-        int(treated),
-        steps,
-        order,
-        steps.slope[order],
-        spend_after,
-    )
+    return Reading.of(bracket, arms, rows, (spend, worth, treated), steps)
 
 
 def widen(problem: Problem, reading: Reading, attempt: int) -> Bracket | None:
@@ -276,8 +283,8 @@ def widen(problem: Problem, reading: Reading, attempt: int) -> Bracket | None:
     whole_top, whole_bottom = math.isinf(bracket.high), bracket.low <= lowest
     if place < len(reading.order):
         slope = reading.slopes[place]
-        before = int(np.searchsorted(-reading.slopes, -slope, side="left"))
-        after = len(reading.order) - int(np.searchsorted(-reading.slopes, -slope, side="right"))
+        before, up_to = reading.places(slope)
+        after = len(reading.order) - up_to
         top = whole_top or (before >= BACK and slope < bracket.high * (1 - CLOSE) and reading.spend <= money)
         bottom = whole_bottom or (after >= AHEAD and slope > bracket.low * (1 + CLOSE))
     else:
@@ -333,8 +340,7 @@ def conclude(problem: Problem, reading: Reading, passes: int) -> Solution:
         return unconstrained(problem, arms, spend, worth, treated, passes=passes, core=len(reading.rows))
 
     price = float(slopes[place])
-    first_tie = int(np.searchsorted(-slopes, -price, side="left"))
-    after_ties = int(np.searchsorted(-slopes, -price, side="right"))
+    first_tie, after_ties = reading.places(price)
     spend = int(reading.spend_after[first_tie - 1]) if first_tie else reading.spend
     worth = reading.worth + int(steps.value[order[:first_tie]].sum())
     level = np.bincount(steps.unit[order[:first_tie]], minlength=len(reading.rows))
@@ -342,8 +348,8 @@ def conclude(problem: Problem, reading: Reading, passes: int) -> Solution:
     slack = Fraction(problem.budget) - spend * problem.cost_unit.step
     bound = worth * problem.value_unit.step + Fraction(price) * slack + rounding
 
-    begin = _tie_begin(slopes, max(first_tie - BACK, 0))
-    end = _tie_end(slopes, min(after_ties + AHEAD, len(order)))
+    begin = reading.places(slopes[max(first_tie - BACK, 0)])[0]
+    end = reading.places(slopes[min(after_ties + AHEAD, len(order)) - 1])[1]
     around = order[begin:end]
     unit = steps.unit[around]
     step = around - steps.first[unit]
@@ -358,14 +364,6 @@ def conclude(problem: Problem, reading: Reading, passes: int) -> Solution:
     return Solution(
         arms, price, spend + int(spent), worth + int(gained), bound, rounding, passes, len(reading.rows)
     )
-
-
-def _tie_begin(slopes: np.ndarray, place: int) -> int:
-    return int(np.searchsorted(-slopes, -slopes[place], side="left"))
-
-
-def _tie_end(slopes: np.ndarray, place: int) -> int:
-    return int(np.searchsorted(-slopes, -slopes[place - 1], side="right"))
 
 
 def _treated_after(reading: Reading, level: np.ndarray) -> int:

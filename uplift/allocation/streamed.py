@@ -139,8 +139,8 @@ class _Stream:
             sums += found
             if len(core):
                 rows.append(core + block.first)
-                values.append(np.ascontiguousarray(block.value[core]))
-                costs.append(np.ascontiguousarray(block.cost[core]))
+                values.append(block.value.take(core, axis=0))
+                costs.append(block.cost.take(core, axis=0))
                 units.append(block.units.take(pa.array(core)))
         none = np.empty((0, self.source.n_arms), np.float32)
         core_rows = np.concatenate(rows) if rows else np.empty(0, np.int64)
@@ -151,13 +151,7 @@ class _Stream:
             pa.concat_arrays(units) if units else None,
         )
         steps = hull_steps(part, np.arange(len(core_rows)), arms[core_rows], low)
-        order = np.argsort(-steps.slope)
-        spend, worth, treated = (int(s) for s in sums)
-        reading = Reading(
-            bracket, arms, core_rows, spend, worth, treated, steps, order, steps.slope[order],
-            spend + np.cumsum(steps.cost[order]),
-        )  # fmt: skip
-        return reading, part
+        return Reading.of(bracket, arms, core_rows, sums.tolist(), steps), part
 
     def everyone(self) -> tuple[np.ndarray, int, int, int]:
         """Arms and sums with everyone at their best arm at the lowest price allowed."""

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from uplift.errors import EvaluationError
-from uplift.metrics.radix_order import descending
 from uplift.metrics.ranked_sums import gather, running_sums, slice_sums
+from uplift.radix_order import descending
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from functools import cached_property
 import numpy as np
 
 from uplift.errors import EvaluationError
-from uplift.metrics.radix_order import descending, ordered_bits
 from uplift.metrics.ranking import Cells, Moments, Rows
 from uplift.metrics.score_groups import (
     ROWS,
@@ -33,6 +32,7 @@ from uplift.metrics.score_groups import (
     group_rows,
     merge_groups,
 )
+from uplift.radix_order import descending, ordered_bits
 
 MAX_GROUPS = 1 << 17
 """Groups of a table unless told otherwise: 23 MB."""
