@@ -142,6 +142,17 @@ def test_a_table_that_is_not_ours_is_left_alone(url: str) -> None:
         verify_database(url, "customers")
 
 
+def test_a_table_of_an_earlier_version_gets_the_column_it_lacks(url: str) -> None:
+    export_to_database(decisions_of(), url, "older")
+    with connect(url, write=True) as db, db.transaction():
+        db.execute(f"alter table {db.quoted('older')} drop column planned_arm")
+    decisions = decisions_of(campaign="autumn")
+    export_to_database(decisions, url, "older")
+    assert verify_database(url, "older").passed
+    planned = {row[0] for row in _rows(url, "older", "planned_arm") if row[0] is not None}
+    assert planned == set(decisions.to_table()["planned_arm"].drop_null().to_pylist())
+
+
 def test_a_password_is_never_printed_nor_stored(
     postgres_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

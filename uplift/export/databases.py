@@ -87,9 +87,8 @@ def export_to_database(decisions: Decisions, url: str, table: str = "allocation"
             table, [(name, _kind(schema.field(name), decisions)) for name in names] + [("updated_at", "time")]
         )
         db.create(EXPORTS, list(_EXPORT_COLUMNS))
-        db.add_columns(
-            table, [(name, "text") for name in decisions.segments]
-        )  # a plan may count new segments
+        # A plan may count new segments, and tables of earlier versions do not say what was planned for whom.
+        db.add_columns(table, [(name, "text") for name in ("planned_arm", *decisions.segments)])
         db.check_columns(table, [*names, "updated_at"])
         db.lock(table)
         db.create_temporary(_STAGING, [(name, _kind(schema.field(name), decisions)) for name in names])

@@ -48,7 +48,7 @@ def measure(
     Customers are compared by what the plan wanted for them, whatever reached them (intent to treat): those who were
     sent an arm with those whom the coin of the holdout kept in control and who would have got the same arm. Nothing is
     modelled, so this is the number to believe. What held-out customers would have got is known from the plan, and in
-    exports from ``planned_arm``. Where it is not (plans with several constraints, bare allocation files), everybody not held
+    exports from ``planned_arm``. Where it is not (limits of segments without a name, bare allocation files), everybody not held
     out is compared with everybody held out: as honest, without arms, and with wider intervals; a warning says so.
 
     For arm k the effect per customer is ``mean(sent) - mean(held out)`` with variance ``s_sent^2 / n_k + s_held^2 / m_k``; the
