@@ -4,7 +4,7 @@
 
 Every defect is put into a copy of a good report; it is caught when a case fails and its triage confirms it. The cases
 near the defect run first, and the first confirmed failure ends the run: the order decides only how long it takes.
-Asked for: 90 % caught, and not one false alarm in five clean runs of the whole suite. Takes about an hour.
+Asked for: 90 % caught, and not one false alarm in five clean runs of the whole suite. Takes about half an hour.
 """
 
 from __future__ import annotations
