@@ -86,10 +86,16 @@ class CurveBand:
         Raises
         ------
         AllocationError
-            The budget is below 0 or no number.
+            The budget is below 0, below the first point, or no number.
         """
-        if not budget >= 0:
+        if not (isinstance(budget, int | float | np.number) and budget >= 0):
             raise AllocationError(f"The budget is {budget!r}: give money, >= 0.")
+        least = float(self.budgets[0])
+        if budget < least * (1 - 1e-9):
+            raise AllocationError(
+                f"The budget is {budget:,.2f}, and the curve begins at {least:,.2f}: ask for that or more, or make a "
+                "plan with the smaller budget."
+            )
         found = {name: float(np.interp(budget, self.budgets, self._column(name))) for name in self.columns}
         return found | {"budget": float(budget)}
 
