@@ -154,7 +154,7 @@ def allocate_arrays(
         )
     if method not in METHODS:
         raise AllocationError(f"There is no method {method!r}: {did_you_mean(str(method), METHODS)}")
-    if not (isinstance(time_limit, int | float) and time_limit >= 0):
+    if not (isinstance(time_limit, int | float | np.number) and time_limit >= 0):
         raise AllocationError(f"time_limit is {time_limit!r}: give seconds, >= 0.")
     rules = as_rules(constraints)
     where = device_of(device)
