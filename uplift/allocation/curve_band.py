@@ -49,6 +49,16 @@ class CurveBand:
         Only of intervals: the band if the errors of no two units had anything to do with each other.
     member_values : ndarray of float64 [member, point]
         Value of the same plan under each member's effects; no rows for intervals.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> truth = uplift.simulate(rows=300, seed=0).true_effects()
+    >>> costs = {arm: uplift.CostRule(on="send", amount=1.0) for arm in truth.arms[1:]}
+    >>> plan = uplift.allocate(truth, costs=costs, margin=40.0, budget=50)
+    >>> band = plan.curve_under([truth, truth])  # two members that agree
+    >>> bool(band.low[-1] == band.high[-1]), float(band.optimism[-1])
+    (True, 0.0)
     """
 
     source: Literal["members", "intervals"]
