@@ -121,3 +121,19 @@ def test_a_missing_column_is_found_before_any_model_is_fitted(tmp_path: Path) ->
     )
     with pytest.raises(UpliftError, match="reads the column 'regio', which the data do not have"):
         run(file, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("table", "ending"),
+    [
+        ('[[decide.constraint]]\nkind = "bugdet"\nlimit = 5', "did you mean 'budget'?"),
+        ('[decide.constraint]\nkind = "cap"\nlimit = 5', "with two brackets on each side, once for each."),
+    ],
+)
+def test_a_constraint_that_is_written_wrongly_is_one_sentence(
+    table: str, ending: str, tmp_path: Path
+) -> None:
+    text = '[campaign]\ndata = "log.parquet"\ntreatment = "arm"\ncontrol = "none"\nchain = ["buy"]\n[decide]\nmargin = 1.0\nbudget = 1.0\n'
+    with pytest.raises(CampaignError) as error:
+        CampaignFile.parse(text + table + "\n", folder=tmp_path)
+    assert str(error.value).endswith(ending)

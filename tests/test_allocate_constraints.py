@@ -514,7 +514,11 @@ def test_conditions() -> None:
         (Cap("much"), "'much'"),
         (Eligible(np.ones(3, bool)), "one boolean per unit"),
         (Eligible("age >= 18", arm="x"), "names the arm 'x'"),
-        (Budget(5.0), "called 'budget'"),
+        (Budget(5.0), "called 'budget' \\(one of them is the budget of all\\)"),
+        (Budget({}, segment="region"), "names nothing"),
+        (Stock({}), "names nothing"),
+        (Budget({"b": 1.0}, segment="region", level="c"), "level 'c' and a limit for each of"),
+        (Cap(1, segment=5), "segment of a constraint is a int"),
         (DoNotDisturb(), "needs the intervals"),
     ],
 )
@@ -532,3 +536,32 @@ def test_methods_are_checked() -> None:
     ):
         with pytest.raises(AllocationError, match=message):
             allocate_arrays(np.ones((3, 1)), np.ones((3, 1)), budget=1.0, **arguments)
+
+
+def test_limits_by_true_and_false_hold() -> None:
+    member = np.arange(20) % 2 == 0
+    plan = allocate_arrays(
+        np.ones((20, 1)), np.ones((20, 1)), budget=None, columns={"member": member},
+        constraints=[Budget({True: 3.0, False: 4.0}, segment="member")],
+    )  # fmt: skip
+    treated = plan.arm_codes > 0
+    assert (treated[member].sum(), treated[~member].sum()) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"constraints": "budget"}, "constraints is 'budget': give a list"),
+        ({"constraints": 5}, "constraints is 5: give a list"),
+        ({"columns": [["a", "b", "c"]]}, "columns is a list"),
+        ({"columns": np.array(["a", "b", "c"])}, "columns is a ndarray"),
+        ({"time_limit": "x"}, "time_limit is 'x'"),
+        ({"time_limit": -1}, "time_limit is -1"),
+        ({"time_limit": math.nan}, "time_limit is nan"),
+    ],
+)
+def test_what_constraints_come_with_is_checked(change: dict, message: str) -> None:
+    given = {"constraints": [Cap(1, segment="region")], "columns": {"region": ["a", "b", "c"]}} | change
+    with pytest.raises(AllocationError, match=message) as error:
+        allocate_arrays(np.ones((3, 1)), np.ones((3, 1)), budget=1.0, **given)
+    assert "\n" not in str(error.value)

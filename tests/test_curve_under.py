@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import uplift
-from uplift.allocation import Allocation, MaxShare, allocate
+from uplift.allocation import Allocation, MaxShare, MinReach, allocate
 from uplift.arms import CostRule
 from uplift.effects import Effects
 from uplift.errors import AllocationError, ModelError
@@ -217,6 +217,9 @@ def test_what_cannot_be_used_is_said(case) -> None:
     for given, options, words in (
         (members[:1], {}, "at least 2"),
         (effects, {}, "have no intervals"),
+        (None, {}, "effects are a NoneType"),
+        ("members.parquet", {}, "effects are a str"),
+        ([effects, 1], {}, "effects are a int"),
         (members, {"level": 1.0}, "level is 1.0"),
         ([replace(m, calibrated=False) for m in members], {}, "ranking scores"),
         ([replace(m, arms=("none", "a", "b")) for m in members], {}, "are for arms none, a, b"),
@@ -255,8 +258,23 @@ def test_it_shows_itself(case) -> None:
     drawn = {trace.name: trace for trace in band.plot().data}
     assert set(drawn) == {"90% band", "expected", "promised"}
     assert np.array_equal(drawn["expected"].y, band.value)
-    with pytest.raises(AllocationError, match="budget"):
-        band.at(-1.0)
+    for budget in (-1.0, float("nan"), "x", None):
+        with pytest.raises(AllocationError, match="budget"):
+            band.at(budget)
+
+
+def test_below_its_first_point_a_curve_says_nothing(case) -> None:
+    effects, members, _ = case
+    plan = allocate(effects, budget=BUDGET, constraints=[MinReach(60)], **MONEY)
+    least = plan.curve.budgets[0]
+    assert least > 1.0
+    assert np.isnan(plan.curve.value_at([0.0, 0.9 * least])).all()
+    assert plan.curve.value_at(least) == plan.curve.values[0]
+    band = plan.curve_under(members, correct=False)
+    assert band.at(least)["promised"] == plan.curve.values[0]
+    with pytest.raises(AllocationError, match="the curve begins at"):
+        band.at(0.5 * least)
+    assert "CurveBand" in band._repr_html_()
 
 
 def test_refits_draw_whole_customers_with_replacement_and_the_same_for_any_order() -> None:

@@ -31,6 +31,7 @@ from uplift.export import (
     write_table,
 )
 from uplift.export.sums import multiples, within
+from uplift.export.templates import load_template
 
 COSTS = {"five": CostRule(on="conversion", amount=5.0), "10 % off/now": CostRule(on="send", amount=0.3)}
 ENDINGS = ["parquet", "csv", "jsonl", "duckdb"]
@@ -291,8 +292,39 @@ def test_lost_rows_and_changed_files_do_not_verify(decisions: Decisions, tmp_pat
     assert verify_export(parts).checks[0].detail == "arm=five/part-1.parquet is not in the manifest"
     (parts / "arm=five" / "part-0.parquet").unlink()
     assert not verify_export(parts).passed
-    with pytest.raises(OutputError, match="cannot be read"):
+    with pytest.raises(OutputError, match=r"there is no file or folder .*nothing\.csv"):
         verify_export(tmp_path / "nothing.csv")
+
+
+def test_text_in_an_amount_and_a_cut_manifest_are_said(decisions: Decisions, tmp_path: Path) -> None:
+    path = export_decisions(decisions, tmp_path / "plan.csv")
+    assert repr(verify_export(path)).endswith(": verified, 12 checks, 1 limits)")
+    whole = path.read_text()
+    for column, odd in (("expected_cost", "abc"), ("holdout", "maybe")):
+        rows = list(csv.reader(whole.splitlines()))
+        rows[1][rows[0].index(column)] = odd
+        path.write_text("\n".join(",".join(row) for row in rows) + "\n")
+        _fix_hash(path)
+        found = verify_export(path)
+        assert "rows failed" in repr(found)
+        assert f"{column} holds '{odd}'" in found.checks[1].detail
+    manifest = tmp_path / "plan.csv.manifest.json"
+    content = json.loads(manifest.read_text())
+    for key in ("parts", "constraints", "sums"):
+        manifest.write_text(json.dumps({k: v for k, v in content.items() if k != key}))
+        with pytest.raises(OutputError, match=f"is damaged .no '{key}'"):
+            verify_export(path)
+    manifest.unlink()
+    with pytest.raises(OutputError, match="has no manifest beside it"):
+        verify_export(path)
+
+
+def test_a_template_can_be_named(decisions: Decisions, tmp_path: Path) -> None:
+    named = export_decisions(decisions, tmp_path / "named.csv", template="braze")
+    loaded = export_decisions(decisions, tmp_path / "loaded.csv", template=load_template("braze"))
+    assert named.read_bytes() == loaded.read_bytes()
+    with pytest.raises(OutputError, match="did you mean 'braze'"):
+        export_decisions(decisions, tmp_path / "other.csv", template="brze")
 
 
 def test_parts_are_named_by_arm_and_read_by_duckdb(decisions: Decisions, tmp_path: Path) -> None:

@@ -131,6 +131,16 @@ def test_rows_changed_behind_our_back_do_not_verify(url: str, change: str, check
     assert check in {c.name for c in verify_database(url, "tampered").checks if c.status == "fail"}
 
 
+def test_text_in_an_amount_does_not_verify(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'crm.sqlite'}"
+    export_to_database(decisions_of(), url, "tampered")
+    with connect(url, write=True) as db, db.transaction():
+        db.execute(f"update {db.quoted('tampered')} set expected_cost = 'abc' where rowid = {MARK}", [1])
+    found = verify_database(url, "tampered")
+    assert not found.passed
+    assert "'expected_cost' does not hold what was written" in found.checks[0].detail
+
+
 def test_a_table_that_is_not_ours_is_left_alone(url: str) -> None:
     with connect(url, write=True) as db, db.transaction():
         db.create("customers", [("decision_id", "id"), ("name", "text")])

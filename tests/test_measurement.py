@@ -209,6 +209,45 @@ BAD: dict[str, tuple[Callable[[Any, pd.DataFrame], Any], str]] = {
         lambda plan, log: measure(plan.to_table(), log, chain=["conversion"]),
         "does not say what a conversion is worth",
     ),
+    "no outcomes": (lambda plan, log: measure(plan, log, chain=[]), "name the outcome columns"),
+    "text as confidence": (
+        lambda plan, log: measure(plan, log, chain=["click"], confidence="x"),
+        "confidence is 'x'",
+    ),
+    "text as margin": (lambda plan, log: measure(plan, log, chain=["click"], margin="x"), "margin is 'x'"),
+    "a number as cost": (
+        lambda plan, log: measure(plan, log, chain=["click"], costs={"coupon_5": 5}),
+        "the cost of coupon_5 is 5",
+    ),
+    "a list of costs": (
+        lambda plan, log: measure(plan, log, chain=["click"], costs=[5]),
+        "the cost of each arm is [5]",
+    ),
+    "text as promise": (
+        lambda plan, log: measure(plan.to_frame().assign(expected_value="x"), log, chain=["click"]),
+        "'expected_value' of the table holds 'x', not numbers",
+    ),
+    "an infinite promise": (
+        lambda plan, log: measure(plan.to_frame().assign(expected_cost=np.inf), log, chain=["click"]),
+        "4,000 of 4,000 rows of the table have no finite 'expected_cost'",
+    ),
+    "text as holdout": (
+        lambda plan, log: measure(plan.to_frame().assign(holdout="maybe"), log, chain=["click"]),
+        "'holdout' of the table holds 'maybe'",
+    ),
+    "an empty plan": (
+        lambda plan, log: measure(plan.to_frame().head(0), log, chain=["click"]),
+        "the table has no rows",
+    ),
+    "nobody sent to": (
+        lambda plan, log: measure(
+            allocate_arrays([[1.0]] * 4, [[1.0]] * 4, budget=0.0, holdout=[True] * 2 + [False] * 2),
+            log.rename(columns={"customer_id": "unit"}).assign(unit=np.arange(len(log))),
+            chain=["click"],
+            margin=1.0,
+        ),
+        "none of its 4 customers anything",
+    ),
     "confidence": (lambda plan, log: measure(plan, log, chain=["click"], confidence=95), "confidence is 95"),
     "no plan": (lambda plan, log: measure(log, log, chain=["click"]), "is no allocation"),
     "a number": (lambda plan, log: measure(3, log, chain=["click"]), "the plan is a int"),
@@ -229,6 +268,26 @@ def test_bad_input_is_one_sentence(case: str, world: Any) -> None:
         call(plan, log)
     assert message in str(caught.value)
     assert str(caught.value).endswith((".", "?"))
+
+
+def test_another_stage_than_the_plans_is_held_against_what_was_promised_of_it(world: Any) -> None:
+    plan, log, _ = sent_and_seen(world)
+    log["spend"] = log["conversion"] * 30.0
+    at_conversion = measure(plan, log, chain=["click", "conversion"])
+    assert at_conversion.promised_value == pytest.approx(plan.certificate.expected_value, rel=1e-9)
+    truth = world[0]
+    by_effects = measure(plan, log, chain=["click"], effects=truth, margin=2.0)
+    sent = truth.tau_all[np.arange(len(plan)), plan.arm_codes, truth.stages.index("click")].sum()
+    assert by_effects.stage == "click"
+    assert by_effects.promised_value == pytest.approx(2.0 * sent, rel=1e-5)
+    assert by_effects.effect("click").promised == pytest.approx(sent, rel=1e-5)
+    unsaid = measure(plan, log, chain=["conversion"], value="spend", stage="value")
+    assert np.isnan(unsaid.promised_value)
+    assert unsaid.kept is None
+    assert unsaid.effect("value").promised is None
+    assert "does not say what it promised of value" in unsaid.warnings[-1]
+    assert "promised)" not in repr(unsaid)
+    assert "nan" not in unsaid._repr_html_().lower()
 
 
 def test_results_show_themselves_in_a_line_and_in_a_notebook(world: Any) -> None:

@@ -244,6 +244,9 @@ def test_power_knows_its_limits() -> None:
         ({"rows": 100, "mean": 5.0}, "no rate"),
         ({"rows": 100, "mean": 5.0, "second_moment": 20.0}, "at least the mean squared"),
         ({"rows": 100, "mean": 0.1, "power": 1.0}, "power is 1"),
+        ({"rows": float("nan"), "mean": 0.1}, "rows is nan"),
+        ({"rows": "many", "mean": 0.1}, "rows is 'many'"),
+        ({"rows": 100, "mean": "x"}, "mean is 'x'"),
     ):
         with pytest.raises(EvaluationError, match=message):
             detectable(**arguments)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import uplift
 from uplift import CostRule, Effects, allocate, allocate_arrays
 from uplift.allocation import Allocation
-from uplift.errors import AllocationError
+from uplift.errors import AllocationError, UpliftError
 from uplift.hashing import Coin, unit_uniform
 from uplift.policy import Pacer, Policy, Price
 
@@ -291,3 +291,48 @@ def test_redemptions_beyond_expectation_slow_the_stream_down() -> None:
         if code:
             pacer.book(0.25 * c[code - 1])  # every coupon costs a quarter more than was expected
     assert 0.96 * 1_600 <= pacer.spent <= 1_600 * 1.01
+
+
+def test_what_is_no_number_is_one_sentence_when_the_unit_comes() -> None:
+    policy = Policy(
+        arms=("none", "five", "ten"), prices=(Price(kind="budget", price=1.0),), stage="buy", margin=10.0,
+        costs={"five": CostRule(on="send", amount=1.0), "ten": CostRule(on="click", amount=2.0)}, holdout_share=0.1,
+    )  # fmt: skip
+    for change, words in (
+        ({"value": ["a", "b"]}, "give one number"),
+        ({"value": 3.0}, "give one number"),
+        ({"cost": None}, "give one number"),
+        ({"eligible": True}, "give one number"),
+        ({"eligible": [True]}, "eligible has 1 entries for 2 arms"),
+        ({"unit": float("nan")}, "pass the unit's id"),
+    ):
+        inputs = {"value": [1.0, 2.0], "cost": [1.0, 1.0], "unit": "customer 7", **change}
+        with pytest.raises(AllocationError, match=words) as error:
+            policy.decide_one(inputs.pop("value"), inputs.pop("cost"), **inputs)
+        assert "\n" not in str(error.value)
+    good = {"buy": [0.1, 0.2, 0.3], "click": [0.2, 0.3, 0.4]}
+    for mu, words in (
+        ({"buy": good["buy"]}, r"\(buy, click\)"),
+        (good | {"click": [0.1]}, "have 1 numbers"),
+        ([1], "one number per arm"),
+    ):
+        with pytest.raises(AllocationError, match=words):
+            policy.amounts_one(mu)
+    for options in ({"budget": "a", "units": 5}, {"budget": 1.0, "units": "a"}):
+        with pytest.raises(AllocationError, match="'a'"):
+            Pacer(policy, **options)
+    assert repr(policy) == "Policy(none, five, ten: money at 1, 1 limit with a price, 10.0% held out)"
+    assert (
+        repr(Pacer(policy, budget=2.0, units=np.int64(5)))
+        == "Pacer(0 of 5 units, 0.00 of 2.00 spent, price 1)"
+    )
+
+
+@pytest.mark.parametrize("key", ["margin", "min_roi", "caution", "step_floor", "costs"])
+def test_a_policy_file_with_text_for_a_number_is_refused_when_it_is_read(key: str, tmp_path: Path) -> None:
+    file = Policy(arms=("none", "five")).save(tmp_path / "policy.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: "x"}))
+    with pytest.raises(AllocationError, match="damaged"):
+        Policy.load(file)
+    with pytest.raises(UpliftError, match="There is no policy file"):
+        Policy.load(tmp_path / "other.json")

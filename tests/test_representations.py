@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -58,3 +60,11 @@ def test_lines_say_what_decides(results: dict[str, Any]) -> None:
     assert f"{certificate.budget:,.2f}" in repr(certificate)
     assert "inf" not in repr(results["unlimited"])
     assert "1 more" in repr(results["evaluation"])
+
+
+def test_rooms_are_there_without_an_import_of_their_own() -> None:
+    code = (
+        "import uplift; assert uplift.metrics.detectable and uplift.members.refit_members;"
+        "assert not hasattr(uplift, 'metricks') and not hasattr(uplift, '_members')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

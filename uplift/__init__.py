@@ -8,6 +8,7 @@ has the name of a public function: importing it would put the module in the func
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,9 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
+        # Rooms too, as the documentation writes them: uplift.metrics.detectable, uplift.members.refit_members.
+        if not name.startswith("_") and importlib.util.find_spec(f"uplift.{name}") is not None:
+            return importlib.import_module(f"uplift.{name}")
         raise AttributeError(f"module 'uplift' has no attribute {name!r}")
     value = getattr(importlib.import_module(_PUBLIC[name]), name)
     globals()[name] = value

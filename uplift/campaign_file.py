@@ -482,9 +482,13 @@ def _sentence(error: ValidationError) -> str:
         *path, key = location
         return f"{_section(path)} lacks the key {key!r}; add it."
     if first["type"] == "value_error":
-        return str(first["msg"]).removeprefix("Value error, ") + "."
+        said = str(first["msg"]).removeprefix("Value error, ")
+        return said if said.endswith("?") else said + "."
     *path, key = location
     given = first.get("input")
+    if first["type"] == "list_type" and isinstance(given, dict):
+        name = ".".join([*path, key])
+        return f"[{name}] is one table; write [[{name}]], with two brackets on each side, once for each."
     return f"{_section(path)} {key} = {given!r} is not valid: {str(first['msg'])[0].lower()}{str(first['msg'])[1:]}."
 
 

@@ -136,7 +136,7 @@ def allocate_arrays(
     >>> one_each.arm_codes.tolist(), one_each.certificate.status
     ([1, 2, 0], 'optimal')
     """
-    values = np.asarray(value)
+    values = _array(value, "value")
     n = values.shape[0] if values.ndim else 0
     k = values.shape[1] if values.ndim == 2 else 1
     names = tuple(f"arm_{j + 1}" for j in range(k)) if arms is None else tuple(str(a) for a in arms)
@@ -154,11 +154,13 @@ def allocate_arrays(
         )
     if method not in METHODS:
         raise AllocationError(f"There is no method {method!r}: {did_you_mean(str(method), METHODS)}")
+    if not (isinstance(time_limit, int | float | np.number) and time_limit >= 0):
+        raise AllocationError(f"time_limit is {time_limit!r}: give seconds, >= 0.")
     rules = as_rules(constraints)
     where = device_of(device)
     problem = make_problem(
         values,
-        cost,
+        _array(cost, "cost"),
         budget=budget,
         eligible=_with_rules(eligible, rules, n, names, columns),
         closed=closed,
@@ -229,6 +231,15 @@ def _one_budget(problem: Problem, device: torch.device | None) -> Solution:
     from uplift.allocation.device_prices import solve_on
 
     return solve_on(problem, device)
+
+
+def _array(given: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(given)
+    except ValueError:
+        raise AllocationError(
+            f"{name} has rows of different lengths: give one number per unit and arm, without the control."
+        ) from None
 
 
 def _with_rules(

@@ -71,6 +71,10 @@ def column(columns: Mapping[str, Any] | None, name: str, what: str) -> pa.Array:
         raise AllocationError(
             f"{what} reads the column {name!r}: give columns=..., a table with one row per unit."
         )
+    if not (hasattr(columns, "column_names") or hasattr(columns, "columns") or isinstance(columns, Mapping)):
+        raise AllocationError(
+            f"columns is a {type(columns).__name__}: give a mapping of names to columns, a table or a frame."
+        )
     known = list(getattr(columns, "column_names", columns))
     if name not in known:
         raise AllocationError(

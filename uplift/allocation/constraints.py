@@ -15,7 +15,7 @@ meant literally. Rules that say who may get an arm at all (`Eligible`, `DoNotDis
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
@@ -303,6 +303,10 @@ def as_rules(constraints: Sequence[Any] | Mapping[str, Any] | Rule | None) -> tu
         return ()
     if isinstance(constraints, Mapping | Constraint | Eligible | DoNotDisturb):
         constraints = [constraints]
+    if isinstance(constraints, str) or not isinstance(constraints, Iterable):
+        raise AllocationError(
+            f"constraints is {constraints!r}: give a list, such as [Stock({{'ten': 500}}), Budget(1000, segment='region')]."
+        )
     rules: list[Rule] = []
     for given in constraints:
         if isinstance(given, Constraint | Eligible | DoNotDisturb):

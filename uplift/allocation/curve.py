@@ -64,8 +64,17 @@ class BudgetCurve:
         )
 
     def value_at(self, budget: float | np.ndarray) -> np.ndarray:
-        """Value of the relaxed optimum at any budget >= 0, by straight lines between points."""
-        result: np.ndarray = np.interp(budget, self.budgets, self.values)
+        """Value of the relaxed optimum, by straight lines between points; NaN below the first, the last value beyond.
+
+        Parameters
+        ----------
+        budget : float or array-like of float
+            Money. The curve of a plan with several limits does not begin at 0: below its first point it says nothing.
+        """
+        least = self.budgets[0] * (1 - 1e-9)
+        result: np.ndarray = np.where(
+            np.asarray(budget) < least, np.nan, np.interp(budget, self.budgets, self.values)
+        )
         return result
 
     def to_frame(self) -> pd.DataFrame:

@@ -49,6 +49,16 @@ class CurveBand:
         Only of intervals: the band if the errors of no two units had anything to do with each other.
     member_values : ndarray of float64 [member, point]
         Value of the same plan under each member's effects; no rows for intervals.
+
+    Examples
+    --------
+    >>> import uplift
+    >>> truth = uplift.simulate(rows=300, seed=0).true_effects()
+    >>> costs = {arm: uplift.CostRule(on="send", amount=1.0) for arm in truth.arms[1:]}
+    >>> plan = uplift.allocate(truth, costs=costs, margin=40.0, budget=50)
+    >>> band = plan.curve_under([truth, truth])  # two members that agree
+    >>> bool(band.low[-1] == band.high[-1]), float(band.optimism[-1])
+    (True, 0.0)
     """
 
     source: Literal["members", "intervals"]
@@ -86,10 +96,16 @@ class CurveBand:
         Raises
         ------
         AllocationError
-            The budget is below 0 or no number.
+            The budget is below 0, below the first point, or no number.
         """
-        if not budget >= 0:
+        if not (isinstance(budget, int | float | np.number) and budget >= 0):
             raise AllocationError(f"The budget is {budget!r}: give money, >= 0.")
+        least = float(self.budgets[0])
+        if budget < least * (1 - 1e-9):
+            raise AllocationError(
+                f"The budget is {budget:,.2f}, and the curve begins at {least:,.2f}: ask for that or more, or make a "
+                "plan with the smaller budget."
+            )
         found = {name: float(np.interp(budget, self.budgets, self._column(name))) for name in self.columns}
         return found | {"budget": float(budget)}
 

@@ -100,10 +100,9 @@ def check_unique(units: pa.Array, column: str) -> None:
     AllocationError
         Ids are missing or repeat.
     """
-    if units.null_count:
-        raise AllocationError(
-            f"{units.null_count} units have no {column!r}: remove them or give every unit an id."
-        )
+    missing = pc.sum(pc.is_null(units, nan_is_null=True)).as_py() or 0
+    if missing:
+        raise AllocationError(f"{missing:,} units have no {column!r}: remove them or give every unit an id.")
     if pa.types.is_integer(units.type):
         numbers = units.to_numpy(zero_copy_only=False)
         if len(numbers) < 2 or bool((numbers[1:] > numbers[:-1]).all()):
@@ -111,6 +110,6 @@ def check_unique(units: pa.Array, column: str) -> None:
     repeated = len(units) - pc.count_distinct(units).as_py()
     if repeated:
         raise AllocationError(
-            f"{repeated} of {len(units)} rows repeat an earlier {column!r}: an audience needs one row per unit, "
+            f"{repeated:,} of {len(units):,} rows repeat an earlier {column!r}: an audience needs one row per unit, "
             "so keep one row of each (such as the latest)."
         )

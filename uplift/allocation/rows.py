@@ -203,7 +203,16 @@ class _Builder:
                 raise AllocationError(
                     f"A {rule.kind} constraint has level {rule.level!r} but no segment: name its column."
                 )
+            if isinstance(rule.limit, Mapping):
+                raise AllocationError(
+                    f"A {rule.kind} constraint has level {rule.level!r} and a limit for each of {list(rule.limit)}: "
+                    "give one number with level, or drop it."
+                )
             levels = [self._level(rule.level, segment)]
+        if isinstance(rule.limit, Mapping) and not rule.limit:
+            raise AllocationError(
+                f"The limit of a {rule.kind} constraint names nothing: give a number, or one for each name."
+            )
         many = len(levels) > 1 or len(arms) > 1 or isinstance(rule.limit, Mapping)
         for level in levels:
             for group, title in arms:
@@ -235,7 +244,7 @@ class _Builder:
         return self.arms.index(name) + 1
 
     def _level(self, level: Any, segment: Segment) -> int:
-        text = "true" if level is True else "false" if level is False else str(level)
+        text = _level_text(level)
         if text not in segment.levels:
             raise AllocationError(
                 f"A constraint names {segment.title} {text!r}, which no unit has: {did_you_mean(text, segment.levels)}"
@@ -248,7 +257,7 @@ class _Builder:
     def _limit(self, rule: Constraint, segment: Segment, level: int, arm: str | None) -> float | None:
         given = rule.limit
         if isinstance(given, Mapping):
-            texts = {str(key): number for key, number in given.items()}
+            texts = {_level_text(key): number for key, number in given.items()}
             if rule.segment is not None:
                 given = texts.get(segment.levels[level])
             else:
@@ -328,7 +337,7 @@ class _Builder:
         )
         if twice:
             raise AllocationError(
-                f"Two constraints are called {twice[0]!r}: give one of them another name = ...."
+                f"Two constraints are called {twice[0]!r}{_also_budget(twice[0])}: give one of them another name = ...."
             )
         slots, start = [], 0
         width = len(self.arms) + 1
@@ -373,7 +382,21 @@ def make_rows(
     return builder.build()
 
 
+def _also_budget(name: str) -> str:
+    return " (one of them is the budget of all)" if name == "budget" else ""
+
+
+def _level_text(level: Any) -> str:
+    """A level as the labels have it: booleans as Arrow writes them."""
+    return str(level).lower() if isinstance(level, bool | np.bool_) else str(level)
+
+
 def _labels(given: Any) -> pa.Array:
     if isinstance(given, pa.ChunkedArray):
         return given.combine_chunks()
-    return given if isinstance(given, pa.Array) else pa.array(given, from_pandas=True)
+    try:
+        return given if isinstance(given, pa.Array) else pa.array(given, from_pandas=True)
+    except (pa.ArrowException, TypeError):
+        raise AllocationError(
+            f"The segment of a constraint is a {type(given).__name__}: give a column's name, or one label per unit."
+        ) from None

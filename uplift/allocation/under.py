@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,14 @@ def curve_under(
     walk = _Walk.of(plan)
     if isinstance(effects, Effects):
         return _of_intervals(plan, walk, effects, level, correct)
-    return _of_members(plan, walk, list(effects), LEVEL if level is None else level, correct)
+    members = list(effects) if isinstance(effects, Iterable) and not isinstance(effects, str) else [effects]
+    other = next((member for member in members if not isinstance(member, Effects)), None)
+    if other is not None or effects is None:
+        raise AllocationError(
+            f"The effects are a {type(other).__name__}: give the effects of several members (such as "
+            "model.predict_members(audience)), or one Effects with intervals."
+        )
+    return _of_members(plan, walk, members, LEVEL if level is None else level, correct)
 
 
 def _of_intervals(

@@ -24,7 +24,7 @@ from uplift.export.manifest import Tally, describe
 from uplift.export.previous import against_previous
 from uplift.export.publish import manifest_path, publish_files, publish_folder, read_manifest
 from uplift.export.sources import from_allocation
-from uplift.export.templates import Template, mapped, suppression_path
+from uplift.export.templates import Template, load_template, mapped, suppression_path
 from uplift.io.atomic import atomic_path
 from uplift.io.fingerprint import file_sha256
 
@@ -89,7 +89,7 @@ def export_decisions(
     *,
     format: str | None = None,
     by_arm: bool = False,
-    template: Template | None = None,
+    template: Template | str | None = None,
     contacts: pa.Table | None = None,
     previous: str | os.PathLike[str] | None = None,
     spreadsheet_safe: bool = False,
@@ -107,8 +107,9 @@ def export_decisions(
     by_arm : bool
         A folder of Parquet parts, ``arm=NAME/part-0.parquet``, that every Parquet reader understands (Hive
         partitioning: the arm's name stands in the folder's name, percent-encoded, and not in the file).
-    template : Template, optional
-        Column names, order and formats of a system that imports the file (:func:`uplift.export.load_template`).
+    template : Template or str, optional
+        Column names, order and formats of a system that imports the file; a str is the name of one that comes with the
+        package (:func:`uplift.export.load_template`).
     contacts : pyarrow.Table, optional
         Unit and contact columns, for templates that need an e-mail address or the like.
     previous : path, optional
@@ -140,6 +141,7 @@ def export_decisions(
     ['arm=arm_1', 'arm=control']
     """
     target = Path(path)
+    template = load_template(template) if isinstance(template, str) else template
     if by_arm and (template is not None or format not in (None, "parquet")):
         raise OutputError(
             "parts by arm are Parquet files with all columns; drop --by-arm, or --format and --template."

@@ -34,7 +34,7 @@ class Check:
     detail: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verification:
     """What reading an export back has shown.
 
@@ -66,6 +66,11 @@ class Verification:
     def passed(self) -> bool:
         """Whether nothing failed."""
         return all(check.status != "fail" for check in self.checks)
+
+    def __repr__(self) -> str:
+        failed = [check.name for check in self.checks if check.status == "fail"]
+        said = f"{', '.join(failed[:5])} failed" if failed else "verified"
+        return f"Verification({self.target}: {said}, {len(self.checks)} checks, {len(self.limits)} limits)"
 
     def raise_if_failed(self) -> Verification:
         """Itself, or the first failure as an error.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from uplift.errors import OutputError
+from uplift.errors import OutputError, first_line
 
 _FETCH = 50_000
 MARK = "\x1a"
@@ -151,10 +151,18 @@ class _Sql(Connection):
                 columns = zip(*rows, strict=True)
                 yield pa.table(
                     {
-                        field.name: pa.array(self._decoded(values, field.type), field.type)
+                        field.name: self._array(values, field)
                         for field, values in zip(schema, columns, strict=True)
                     }
                 )
+
+    def _array(self, values: Any, field: pa.Field) -> pa.Array:
+        try:
+            return pa.array(self._decoded(values, field.type), field.type)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise OutputError(
+                f"the column {field.name!r} does not hold what was written ({first_line(error)}); export the allocation again."
+            ) from error
 
     def _decoded(self, values: Any, kind: pa.DataType) -> list[Any]:
         return list(values)

@@ -165,12 +165,13 @@ def verify_database(
         wanted = [unit, *_DIGESTED, *segments]
         names = ", ".join(db.quoted_name(name) for name in wanted)
         query = f"select {names} from {db.quoted(table)} where campaign = {MARK} and run_id = {MARK} order by {db.in_order('decision_id')}"
-        blocks = [
-            block.cast(_digest_schema(unit, segments))
-            for block in db.blocks(
-                query, [manifest["campaign"], manifest["run_id"]], _digest_schema(unit, segments)
-            )
-        ]
+        schema = _digest_schema(unit, segments)
+        try:
+            found_blocks = db.blocks(query, [manifest["campaign"], manifest["run_id"]], schema)
+            blocks = [block.cast(schema) for block in found_blocks]
+        except OutputError as error:
+            damaged = (Check("content", "fail", str(error)),)
+            return Verification(f"{mask_password(url)} table {table}", manifest, damaged)
     try:
         checks, limits = check_rows(blocks, manifest, labels)
     except OutputError as error:

@@ -31,6 +31,16 @@ class LimitUse:
         In words: for a failure by how much, for a skip why.
     tightness : float
         Use as a share of the limit (of a floor: limit as a share of use): 1 where nothing is left.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from uplift import allocate_arrays
+    >>> from uplift.export import verify_export
+    >>> plan = allocate_arrays([[3.0], [2.0]], [[1.0], [1.0]], budget=1.5)
+    >>> use = verify_export(plan.export(pathlib.Path(tempfile.mkdtemp()) / "plan.csv")).limits[0]
+    >>> use.name, use.status, use.detail
+    ('budget', 'pass', '1.000000000000 of 1.50')
     """
 
     name: str

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from uplift.errors import OutputError
+from uplift.errors import OutputError, first_line
 from uplift.io.atomic import make_ordinary
 from uplift.io.fingerprint import file_sha256
 
@@ -26,6 +26,10 @@ _SUFFIX = ".tmp-uplift"
 _OLD = "-old"
 MANIFEST = "manifest.json"
 """Name of the manifest inside a folder of parts."""
+_STATED = (
+    "parts", "rows", "counts", "sums", "arms", "control", "unit_column", "holdout", "budget", "constraints",
+)  # fmt: skip
+"""Keys that every manifest has."""
 
 
 def manifest_path(target: Path) -> Path:
@@ -44,10 +48,20 @@ def read_manifest(target: Path) -> dict[str, Any]:
     path = manifest_path(target)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise OutputError(f"{path} cannot be read ({error}); export the allocation again.") from error
+    except FileNotFoundError:
+        raise OutputError(
+            f"{target} has no manifest beside it ({path.name}), so nothing says what should be there; give what "
+            "'uplift export' wrote, with its manifest."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{path} cannot be read ({first_line(error)}); export the allocation again."
+        ) from error
     if not isinstance(content, dict) or content.get("kind") != "uplift-export":
         raise OutputError(f"{path} is no manifest of an export; export the allocation again.")
+    missing = [key for key in _STATED if key not in content]
+    if missing:
+        raise OutputError(f"{path} is damaged (no {missing[0]!r}); export the allocation again.")
     return content
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from uplift.columns import is_text
 from uplift.errors import OutputError, first_line
 from uplift.export.formats import read_blocks
 from uplift.segments import segment_columns
@@ -20,6 +21,8 @@ TEXT = (
     "model_hash", "run_id",
 )  # fmt: skip
 """Columns of the contract that hold text in row formats, beside the unit."""
+NUMBERS = ("revision", "propensity", "expected_value", "expected_cost")
+"""Columns of the contract that hold numbers."""
 
 
 def read_part(
@@ -77,10 +80,38 @@ def _part(
             name = unquote(Path(part["file"]).parts[0].removeprefix("arm="))
             codes = pa.array(np.zeros(len(rows), np.int8))
             rows = rows.append_column("arm", pa.DictionaryArray.from_arrays(codes, [name]))
+        _check_types(rows)
         if unit in rows.column_names:
             at = rows.column_names.index(unit)
             rows = rows.set_column(at, unit, rows[unit].cast(pa.large_string()))
         yield rows
+
+
+def _check_types(rows: pa.Table) -> None:
+    """Stop at text where the contract has numbers, or true and false.
+
+    Raises
+    ------
+    ValueError
+        One column of text.
+    """
+    for name in (*NUMBERS, "holdout"):
+        if name in rows.column_names and is_text(rows[name]):
+            texts = [text for text in pc.unique(rows[name]).to_pylist() if text is not None]
+            odd = [text for text in texts if name == "holdout" or not _is_number(text)]
+            if odd:
+                wanted = "true nor false" if name == "holdout" else "a number"
+                raise ValueError(
+                    f"{name} holds {odd[0]!r}, which is {'neither' if name == 'holdout' else 'not'} {wanted}"
+                )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _armed(rows: pa.Table) -> pa.Table:

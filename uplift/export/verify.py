@@ -82,6 +82,8 @@ def verify_export(
         return verify_plan(
             target, read_summary(summary_path(target)), labels=_table(columns), control=control
         )
+    if not target.exists():
+        raise OutputError(f"there is no file or folder {str(target)!r}; check the path.")
     manifest = read_manifest(target)
     labels = labels_of(columns, manifest)
     files = check_files(target, manifest)

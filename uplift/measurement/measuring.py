@@ -106,8 +106,14 @@ def measure(
     >>> measure(plan, log, chain=["buy"], margin=10.0)
     Measurement(800 sent, 200 held out: value 1,600 [1,181, 2,019], 80% of the 2,000 promised)
     """
-    if not 0 < confidence < 1:
-        raise EvaluationError(f"confidence is {confidence}; it must lie in (0, 1).")
+    if not (isinstance(confidence, int | float | np.number) and 0 < confidence < 1):
+        raise EvaluationError(f"confidence is {confidence!r}; it must lie in (0, 1).")
+    rules = costs if isinstance(costs, Mapping) or costs is None else {"each arm": costs}
+    odd = next(((name, rule) for name, rule in (rules or {}).items() if not isinstance(rule, CostRule)), None)
+    if odd is not None:
+        raise EvaluationError(
+            f"the cost of {odd[0]} is {odd[1]!r}; give rules by arm, such as {{'coupon_5': uplift.CostRule(on='conversion', amount=5.0)}}."
+        )
     sent = read_sent(plan, effects)
     if not sent.held_out.any():
         raise EvaluationError(
@@ -126,7 +132,8 @@ def measure(
         warnings.append(
             f"In one of the comparisons only {few:,} of the held-out customers have a {valued}: with fewer than {FEW_EVENTS} the interval is doubtful; hold out more next time."
         )
-    measured = [_measured(groups, name, seen.values[:, at], sent, confidence, valued, margin)
+    promise = _promise(sent, valued, margin, warnings)
+    measured = [_measured(groups, name, seen.values[:, at], sent, confidence, valued, promise / margin)
                 for at, name in enumerate(seen.stages)]  # fmt: skip
     return Measurement(
         stage=valued,
@@ -134,7 +141,7 @@ def measure(
         confidence=confidence,
         basis=basis,
         stages=tuple(one for part in measured for one in part),
-        money=_money(groups, margin * seen.values[:, index], paid, sent, confidence),
+        money=_money(groups, margin * seen.values[:, index], paid, sent, promise, confidence),
         customers=len(sent),
         held_out=int(sent.held_out.sum()),
         warnings=tuple(warnings),
@@ -171,6 +178,10 @@ def _groups(sent: Sent) -> tuple[str, list[Group], list[str]]:
                 f"Arm {group.name!r} was sent to {len(group.sent):,} and held back from {len(group.held):,}: too few to compare, so it is left out of all sums."
             )
     usable = [group for group in groups if group.usable]
+    if not usable and not (sent.arm_codes > 0).any():
+        raise EvaluationError(
+            f"the plan sends none of its {len(sent):,} customers anything, so there is nothing to measure."
+        )
     if not usable:
         raise EvaluationError(
             f"no arm of the plan has {LEAST} customers who were sent it and {LEAST} who were held out; hold out more next time."
@@ -223,15 +234,11 @@ def _stage(sent: Sent, seen: Outcomes, stage: str | None) -> str:
 
 def _margin(sent: Sent, stage: str, margin: float | None) -> float:
     """Money per outcome: as given, as the plan says, or as its columns imply; never two different ones."""
-    if margin is not None and not (np.isfinite(margin) and margin > 0):
-        raise EvaluationError(f"margin is {margin}; it must be a finite number > 0.")
-    implied = None
-    if stage in sent.uplift:
-        events = float(sent.uplift[stage].sum())
-        if events > 0 and np.allclose(
-            sent.value, sent.value.sum() / events * sent.uplift[stage], rtol=1e-3, atol=1e-6
-        ):
-            implied = float(f"{sent.value.sum() / events:.6g}")  # effects are float32: 40, not 39.99999
+    if margin is not None and not (
+        isinstance(margin, int | float | np.number) and np.isfinite(margin) and margin > 0
+    ):
+        raise EvaluationError(f"margin is {margin!r}; it must be a finite number > 0.")
+    implied = _implied(sent, stage)
     if sent.margin is not None and sent.stage in (None, stage):
         implied = sent.margin
     if implied is not None and margin is not None and not np.isclose(margin, implied, rtol=1e-3):
@@ -245,6 +252,33 @@ def _margin(sent: Sent, stage: str, margin: float | None) -> float:
             f"the plan does not say what a {stage} is worth; pass margin=..., the number it was made with (--margin)."
         )
     return float(margin)
+
+
+def _implied(sent: Sent, stage: str) -> float | None:
+    """Money per outcome of a stage by the plan's columns; None where its values are no multiple of that uplift."""
+    if stage not in sent.uplift:
+        return None
+    events = float(sent.uplift[stage].sum())
+    if events > 0 and np.allclose(
+        sent.value, sent.value.sum() / events * sent.uplift[stage], rtol=1e-3, atol=1e-6
+    ):
+        return float(f"{sent.value.sum() / events:.6g}")  # effects are float32: 40, not 39.99999
+    return None
+
+
+def _promise(sent: Sent, stage: str, margin: float, warnings: list[str]) -> np.ndarray:
+    """What the plan promised at the valued stage, money [unit]; NaN where it was made for another and does not say."""
+    made_for = sent.stage
+    if made_for is None and _implied(sent, stage) is None:
+        made_for = next((other for other in sent.uplift if _implied(sent, other) is not None), None)
+    if made_for in (None, stage):
+        return sent.value
+    if stage in sent.uplift:
+        return margin * sent.uplift[stage]
+    warnings.append(
+        f"The plan was made for {made_for} and does not say what it promised of {stage}; give the effects it was made from, or stage={made_for!r}, to compare."
+    )
+    return np.full(len(sent), np.nan)
 
 
 def _paid(
@@ -296,11 +330,11 @@ def _parts(
 
 
 def _measured(
-    groups: Sequence[Group], stage: str, outcome: np.ndarray, sent: Sent, confidence: float, valued: str, margin: float
+    groups: Sequence[Group], stage: str, outcome: np.ndarray, sent: Sent, confidence: float, valued: str, outcomes: np.ndarray
 ) -> list[MeasuredArm]:  # fmt: skip
     promises = sent.uplift.get(stage)
-    if promises is None and stage == valued:
-        promises = sent.value / margin
+    if promises is None and stage == valued and not np.isnan(outcomes).any():
+        promises = outcomes
     return [
         MeasuredArm(
             stage=stage,
@@ -318,7 +352,7 @@ def _measured(
 
 
 def _money(
-    groups: Sequence[Group], worth: np.ndarray, paid: np.ndarray | None, sent: Sent, confidence: float
+    groups: Sequence[Group], worth: np.ndarray, paid: np.ndarray | None, sent: Sent, promise: np.ndarray, confidence: float
 ) -> tuple[MeasuredMoney, ...]:  # fmt: skip
     gross = _parts(groups, worth)
     net = gross if paid is None else _parts(groups, worth, paid)
@@ -328,7 +362,7 @@ def _money(
             value=in_total(part, confidence),
             cost=None if paid is None else float(paid[rows].sum()),
             net=None if paid is None else in_total(less, confidence),
-            promised_value=float(sent.value[rows].sum()),
+            promised_value=float(promise[rows].sum()),
             promised_cost=float(sent.cost[rows].sum()),
         )
         for (name, part, rows), (_, less, _) in zip(gross, net, strict=True)

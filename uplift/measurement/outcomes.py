@@ -76,7 +76,7 @@ def read_outcomes(
                 "a campaign says itself what its chain and value are; drop chain= and value=."
             )
         return _of_campaign(log, sent, missing)
-    if chain is None and value is None:
+    if not chain and not value:
         raise EvaluationError(
             "name the outcome columns of the log, for example chain=['click', 'conversion'] (--chain click,conversion) or value='revenue' (--value revenue)."
         )

@@ -80,7 +80,8 @@ class MeasuredMoney:
     net : Estimate or None
         Value less cost.
     promised_value, promised_cost : float
-        What the plan expected of the same customers.
+        What the plan expected of the same customers; the value is NaN where it was made for another stage than the one
+        that is valued, and does not say what it expects there.
 
     Examples
     --------

@@ -155,7 +155,10 @@ def _of_path(path: Path) -> Sent:
         raise EvaluationError(
             f"{path} has the columns of a CRM and not those of the plan; give the run, or an export without a template."
         )
-    table = pa.concat_tables(read_rows(path, manifest), promote_options="permissive")
+    parts = list(read_rows(path, manifest))
+    if not parts:
+        raise EvaluationError(f"{path} has no rows, so there is nobody to measure; export the plan again.")
+    table = pa.concat_tables(parts, promote_options="permissive")
     unit = manifest["unit_column"]
     table = table.select([unit, *(name for name in table.column_names if name != unit)])
     arms = tuple(manifest["arms"])
@@ -173,6 +176,12 @@ def _of_table(
 ) -> Sent:
     try:
         check_table(table, source)
+        if not len(table):
+            raise EvaluationError(
+                f"{source} has no rows, so there is nobody to measure; give the plan as it was sent."
+            )
+        at = table.column_names.index("holdout")
+        table = table.set_column(at, "holdout", _booleans(table["holdout"], source))
         arms = find_control(table, None) if arms is None else arms
     except OutputError as error:
         raise EvaluationError(str(error)) from None
@@ -182,15 +191,16 @@ def _of_table(
             raise EvaluationError(
                 f"{table[name].null_count:,} of {len(table):,} rows of {source} have no {name!r}; give the file as it was exported."
             )
+    for name in table.column_names:
+        if name in ("expected_value", "expected_cost", "propensity") or name.startswith(UPLIFT):
+            _check_numbers(table[name], name, source, complete=name in NEEDED)
     units = as_text(columns.flat(table[unit]))
     twice = len(units) - pc.count_distinct(units).as_py()
     if twice:
         raise EvaluationError(
             f"{twice:,} of {len(units):,} rows of {source} repeat an earlier {unit!r}; give one plan at a time."
         )
-    held = np.asarray(
-        columns.flat(table["holdout"].cast(pa.bool_())).to_numpy(zero_copy_only=False), np.bool_
-    )
+    held = np.asarray(columns.flat(table["holdout"]).to_numpy(zero_copy_only=False), np.bool_)
     codes = _codes(table["arm"], arms, source)
     planned = np.where(held, UNKNOWN, codes)
     if "planned_arm" in table.column_names:
@@ -222,6 +232,29 @@ def _of_table(
         },
         **known,
     )
+
+
+def _booleans(column: pa.ChunkedArray, source: str) -> pa.ChunkedArray:
+    """Whether the unit is held out, also from text and 0/1."""
+    try:
+        return column.cast(pa.bool_())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise EvaluationError(
+            f"'holdout' of {source} holds {column[0].as_py()!r}, not true or false; give the file as it was exported."
+        ) from None
+
+
+def _check_numbers(column: pa.ChunkedArray, name: str, source: str, *, complete: bool) -> None:
+    """Stop at text and, where `complete`, at what is not finite."""
+    if not columns.is_numeric(column):
+        raise EvaluationError(
+            f"{name!r} of {source} holds {column[0].as_py()!r}, not numbers; give the file as it was exported."
+        )
+    bad = int((~np.isfinite(columns.to_float(column, dtype=np.float64))).sum()) if complete else 0
+    if bad:
+        raise EvaluationError(
+            f"{bad:,} of {len(column):,} rows of {source} have no finite {name!r}; give the file as it was exported."
+        )
 
 
 def _codes(column: pa.ChunkedArray, arms: tuple[str, ...], source: str) -> np.ndarray:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
+import numpy as np
+
 from uplift.errors import EvaluationError
 
 
@@ -92,6 +94,12 @@ def detectable(
     >>> f"{plan.minimum_ate:.5f} {plan.minimum_qini:.5f}"
     '0.00176 0.00051'
     """
+    for name, given in (
+        ("rows", rows), ("mean", mean), ("second_moment", mean if second_moment is None else second_moment),
+        ("treated_share", treated_share), ("level", level), ("power", power),
+    ):  # fmt: skip
+        if not (isinstance(given, int | float | np.number) and math.isfinite(given)):
+            raise EvaluationError(f"{name} is {given!r}; give a finite number.")
     moment = mean if second_moment is None else second_moment
     if rows < 2:
         raise EvaluationError(f"rows is {rows}; a test needs at least 2 customers.")

@@ -40,7 +40,22 @@ def amounts_one(
 ) -> tuple[list[float], list[float]]:
     """See :meth:`uplift.policy.Policy.amounts_one`."""
     stage, margin, costs = _rules(policy)
-    uplift = tau[stage] if tau is not None else [m - mu[stage][0] for m in mu[stage]]
+    n = len(policy.arms)
+    try:
+        used = [mu[name] for name in _read(policy, stage, tau is None)] + (
+            [] if tau is None else [tau[stage]]
+        )
+        wrong = next((len(part) for part in used if len(part) != n), None)
+        uplift = tau[stage] if tau is not None else [m - mu[stage][0] for m in mu[stage]]
+    except (KeyError, TypeError, IndexError):
+        raise AllocationError(
+            f"The scores of a unit are {mu!r}: give, for each stage that the plan reads "
+            f"({', '.join(_read(policy, stage, True))}), one number per arm, control first."
+        ) from None
+    if wrong is not None:
+        raise AllocationError(
+            f"The scores of a unit have {wrong} numbers at a stage: give one for each of {', '.join(policy.arms)}."
+        )
     if policy.caution:
         if error is None:
             raise AllocationError(
@@ -55,6 +70,14 @@ def amounts_one(
         per_event = float((rule.share if rule.on == VALUE_STAGE else rule.amount) or 0.0)
         cost.append(per_event if rule.on == SEND else float(mu[rule.on][code]) * per_event)
     return value, cost
+
+
+def _read(policy: Policy, stage: str, valued: bool) -> list[str]:
+    """Stages whose scores a unit's value (where `valued`) and costs are made of."""
+    rules = (policy.costs or {}).values()
+    return list(
+        dict.fromkeys([*([stage] if valued else []), *(rule.on for rule in rules if rule.on != SEND)])
+    )
 
 
 def _rules(policy: Policy) -> tuple[str, float, Mapping[str, CostRule]]:

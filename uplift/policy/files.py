@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uplift.arms import CostRule
-from uplift.errors import AllocationError, UpliftError
+from uplift.errors import AllocationError, UpliftError, first_line
 from uplift.policy.prices import Price
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def arguments(content: Mapping[str, Any], source: str) -> dict[str, Any]:
     if version == 1:
         content = {"step_floor": False, "exactly_one": False, "caution": 0.0, "conditions": [], **content}
     try:
+        _check_numbers(content, source)
         plan, holdout, model, costs = (content[key] for key in ("plan", "holdout", "model", "costs"))
         return {
             "arms": tuple(content["arms"]),
@@ -100,8 +101,22 @@ def arguments(content: Mapping[str, Any], source: str) -> dict[str, Any]:
             "expected_cost": plan["expected_cost"],
             "n_units": plan["n_units"],
         }
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise AllocationError(f"{source} is damaged ({error}): make the policy again.") from error
+
+
+def _check_numbers(content: Mapping[str, Any], source: str) -> None:
+    """Stop at what would only fail, or decide wrongly, when the first unit comes."""
+    for key in ("margin", "min_roi", "caution"):
+        given = content.get(key)
+        bad = isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0
+        if bad and not (key == "margin" and given is None):
+            raise AllocationError(f"{source} is damaged ({key} is {given!r}): make the policy again.")
+    for key in ("step_floor", "allow_harm", "exactly_one", "eligibility_given"):
+        if not isinstance(content.get(key), bool):
+            raise AllocationError(
+                f"{source} is damaged ({key} is {content.get(key)!r}): make the policy again."
+            )
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -112,10 +127,12 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     UpliftError
         There is none, or it is damaged.
     """
+    if not Path(path).is_file():
+        raise UpliftError(f"There is no policy file {str(path)!r}: {_HINT}.")
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UpliftError(f"{path} cannot be read as a policy ({error}).") from error
+        raise UpliftError(f"{path} cannot be read as a policy ({first_line(error)}): {_HINT}.") from error
     if not isinstance(content, dict):
         raise AllocationError(f"{path} is no policy file: {_HINT}.")
     return content

@@ -73,9 +73,9 @@ class Pacer:
         step: float | None = None,
         floor: float = 1e-3,
     ) -> None:
-        if not (math.isfinite(budget) and budget >= 0):
+        if not (isinstance(budget, int | float | np.number) and math.isfinite(budget) and budget >= 0):
             raise AllocationError(f"The budget to pace is {budget!r}: give a finite number >= 0.")
-        if units < 1:
+        if not (isinstance(units, int | float | np.number) and units >= 1):
             raise AllocationError(f"The stream has {units!r} units: give the number expected, at least 1.")
         step = 1 / math.sqrt(units) if step is None else step
         if not (step > 0 and floor > 0):
@@ -84,6 +84,9 @@ class Pacer:
         self.step, self.floor = float(step), float(floor)
         self.price = max(policy.price, self.floor)
         self.spent, self.seen = 0.0, 0
+
+    def __repr__(self) -> str:
+        return f"Pacer({self.seen:,} of {self.units:,} units, {self.spent:,.2f} of {self.budget:,.2f} spent, price {self.price:.4g})"
 
     @property
     def left(self) -> float:

@@ -39,7 +39,7 @@ _TOUCH = 1 - 1e-9
 _NEEDS_ELIGIBLE = "The plan had rules on who may get which arm: pass eligible (policy.eligible(...) makes it where the rules are known)."
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Policy:
     """Decides scored units at fixed prices; make one with ``plan.policy()`` or :meth:`load`.
 
@@ -326,7 +326,7 @@ class Policy:
                     "This policy does not draw the holdout itself: pass holdout=True or False."
                 )
         elif share:
-            if unit is None:
+            if unit is None or unit != unit:
                 raise AllocationError(
                     f"{share:.1%} of the units are held out by their id: pass the unit's id."
                 )
@@ -335,8 +335,27 @@ class Policy:
         if eligible is None and self._closes:
             raise AllocationError(_NEEDS_ELIGIBLE)
         held = self._everyone or self._tariff.of(segments)
+        try:
+            return self._best_one(value, cost, eligible, held, price)
+        except (TypeError, IndexError):
+            raise self._not_one(value, cost, eligible) from None
+
+    def _best_one(
+        self,
+        value: Sequence[float],
+        cost: Sequence[float],
+        eligible: Sequence[bool] | None,
+        held: Charges,
+        price: float | None,
+    ) -> int:
+        """The unit's best arm at its charges."""
         if len(value) != len(held.weight) or len(cost) != len(held.weight):
             raise AllocationError(f"{len(value)} values and {len(cost)} costs for {len(held.weight)} arms.")
+        if eligible is not None and len(eligible) != len(held.weight):
+            raise AllocationError(
+                f"eligible has {len(eligible)} entries for {len(held.weight)} arms: give one boolean for each of "
+                f"{', '.join(self.arms[1:])}."
+            )
         least = self._least
         if self._step_floor:
             eligible = steps_above_one(value, cost, eligible, self._step_floor, allow_harm=self.allow_harm)
@@ -360,6 +379,12 @@ class Policy:
             best, best_v, best_c, chosen = reduced, v, c, code
         return chosen
 
+    def _not_one(self, value: Any, cost: Any, eligible: Any) -> AllocationError:
+        return AllocationError(
+            f"The unit has value {value!r}, cost {cost!r} and eligible {eligible!r}: give one number of either, and one "
+            f"boolean, for each of {', '.join(self.arms[1:])}."
+        )
+
     def amounts_one(
         self,
         mu: Mapping[str, Sequence[float]],
@@ -376,6 +401,11 @@ class Policy:
             Uplifts, control (0) first; default ``mu - mu[control]``.
         error : floats [arm], optional
             Standard errors of the uplift at the stage, control first; needed with `caution`.
+
+        Raises
+        ------
+        AllocationError
+            A stage, or the number of an arm, is missing.
         """
         return amounts_one(self, mu, tau, error)
 
@@ -427,6 +457,13 @@ class Policy:
             There is none, or it is damaged.
         """
         return cls.from_dict(read(path), source=str(path))
+
+    def __repr__(self) -> str:
+        priced = sum(price.price > 0 for price in self.prices)
+        limits = f"{priced} limit{'' if priced == 1 else 's'} with a price"
+        held = "its holdout not drawn" if self.holdout_share is None else f"{self.holdout_share:.1%} held out"
+        reads = f", reads {', '.join(self.segments)}" if self.segments else ""
+        return f"Policy({', '.join(self.arms)}: money at {self.price:.4g}, {limits}, {held}{reads})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Policy):

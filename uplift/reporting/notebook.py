@@ -280,7 +280,10 @@ def curve_band_html(band: CurveBand) -> str:
     columns = ["budget", "promised", "value", "band", *(["regret"] if band.regret is not None else [])]
     rows = []
     for share in (0.1, 0.25, 0.5, 0.75, 1.0) if len(band.budgets) > 1 else (1.0,):
-        one = band.at(share * float(band.budgets[-1]))
+        budget = share * float(band.budgets[-1])
+        if budget < band.budgets[0]:
+            continue
+        one = band.at(budget)
         row = [MONEY.show(one["budget"]), MONEY.show(one["promised"]), MONEY.show(one["value"])]
         row.append(MONEY.interval(one["low"], one["high"]))
         rows.append(row + ([MONEY.show(one["regret"])] if "regret" in one else []))

@@ -122,6 +122,8 @@ def budget_table(plan: Allocation) -> Table:
     for share in BUDGET_SHARES:
         at = base * share
         value = float(curve.value_at(at))
+        if math.isnan(value):  # no plan keeps the limits for that little
+            continue
         spend = float(np.interp(at, curve.budgets, curve.spends))
         treated = float(np.interp(at, curve.budgets, curve.treated))
         rows.append(

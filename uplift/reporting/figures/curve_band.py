@@ -18,6 +18,10 @@ def curve_band_figure(band: CurveBand) -> go.Figure:
     band : CurveBand
         From :meth:`uplift.Allocation.curve_under`. Of intervals, the narrow band of independent errors is drawn inside the
         wide one.
+
+    Returns
+    -------
+    plotly Figure
     """
     source = (
         f"{band.members} members" if band.source == "members" else "intervals, errors shared by all customers"
