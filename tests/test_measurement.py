@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
@@ -19,6 +20,7 @@ from uplift.cli import app
 from uplift.effects import Effects
 from uplift.errors import EvaluationError
 from uplift.export import export_decisions, from_allocation
+from uplift.export.decisions import find_control
 from uplift.measurement import ALL_ARMS, Measurement, measure
 
 Z = 1.959963984540054
@@ -175,6 +177,19 @@ def test_a_log_of_orders_is_put_together_by_customer(world: Any) -> None:
     spend = orders.assign(spend=3.0)
     twice = measure(plan, spend, value="spend", missing="zero", margin=1.0)
     assert twice.effect("value").total.value == pytest.approx(6 * wanted.effect("conversion").total.value)
+    half = len(orders) // 2
+    assert any(said.startswith(f"{half:,} rows of the log equal an earlier row") for said in twice.warnings)
+    numbered = spend.assign(order=np.arange(len(spend)))
+    apart = measure(plan, numbered, value="spend", missing="zero", margin=1.0)
+    assert not any("equal an earlier row" in said for said in apart.warnings)
+
+
+def test_a_table_knows_the_arms_that_nobody_gets(world: Any) -> None:
+    plan, _, _ = sent_and_seen(world)
+    table = from_allocation(plan).to_table()
+    arm = table["arm"].combine_chunks()
+    named = pa.DictionaryArray.from_arrays(arm.indices, [*arm.dictionary.to_pylist(), "never"])
+    assert find_control(table.set_column(table.column_names.index("arm"), "arm", named), None)[-1] == "never"
 
 
 def test_a_lost_side_of_the_holdout_is_noticed(world: Any) -> None:

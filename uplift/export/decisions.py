@@ -393,7 +393,12 @@ def find_control(table: pa.Table, control: str | None) -> tuple[str, ...]:
     stated = (table.schema.metadata or {}).get(b"uplift.arms")
     if stated and control is None:
         return tuple(json.loads(stated))
-    found = [str(name) for name in pc.unique(table["arm"].cast(pa.string())).to_pylist()]
+    arm = table["arm"]
+    if pa.types.is_dictionary(arm.type):  # arms that nobody gets included
+        named = arm.unify_dictionaries()
+        found = [str(name) for name in named.chunk(0).dictionary.to_pylist()] if named.num_chunks else []
+    else:
+        found = [str(name) for name in pc.unique(arm.cast(pa.string())).to_pylist()]
     if control is None:
         held = table.filter(table["holdout"].cast(pa.bool_()))
         names = [str(name) for name in pc.unique(held["arm"].cast(pa.string())).to_pylist()]

@@ -202,6 +202,10 @@ def _about(sent: Sent, seen: Outcomes, groups: Sequence[Group]) -> list[str]:
         said.append(
             f"{seen.strangers:,} rows of the log are of customers the plan does not decide on; they were left out."
         )
+    if seen.repeated:
+        said.append(
+            f"{seen.repeated:,} rows of the log equal an earlier row in every column, and their values were added up; if the log was loaded twice, remove them."
+        )
     if seen.absent:
         said.append(
             f"{seen.absent:,} of the plan's {len(sent):,} customers have no row in the log and count as having done nothing."

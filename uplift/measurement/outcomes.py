@@ -41,6 +41,8 @@ class Outcomes:
         Rows of the log that are of customers the plan does not decide on.
     absent : int
         Customers of the plan without a row, counted as having done nothing.
+    repeated : int
+        Rows with a value that equal an earlier row in every column of the log.
     """
 
     stages: tuple[str, ...]
@@ -49,6 +51,7 @@ class Outcomes:
     costs: dict[str, CostRule]
     strangers: int
     absent: int
+    repeated: int = 0
 
 
 def read_outcomes(
@@ -107,7 +110,17 @@ def read_outcomes(
         {},
         int((place < 0).sum()),
         absent,
+        _repeated(log, parts[-1]) if value is not None else 0,
     )
+
+
+def _repeated(log: pa.Table, value: np.ndarray) -> int:
+    """Rows with a value that repeat an earlier row in every column: what a log that was loaded twice looks like."""
+    rows = log.filter(pa.array(value != 0)).to_pandas()
+    try:
+        return int(rows.duplicated().sum())
+    except TypeError:  # lists and the like cannot be compared
+        return 0
 
 
 def _of_campaign(log: Campaign, sent: Sent, missing: Missing) -> Outcomes:
