@@ -7,28 +7,14 @@ written into the device's copy as a value of ``-inf``, so the readings need no m
 from __future__ import annotations
 
 import math
-from itertools import count
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from uplift.allocation.device_arrays import block_units, blocks, check_room, round_down, round_up, send
-from uplift.allocation.hull import hull_steps
 from uplift.allocation.problem import Problem
-from uplift.allocation.solve import (
-    CLOSE,
-    SAMPLE_FROM,
-    Bracket,
-    Reading,
-    Solution,
-    conclude,
-    sampled_bracket,
-    solve,
-    unconstrained,
-    widen,
-)
-from uplift.allocation.threads import threads_for
+from uplift.allocation.solve import Solution, solve
 
 
 class PricePasses:
@@ -132,41 +118,4 @@ def solve_on(problem: Problem, device: torch.device, *, sample: int | None = Non
     AllocationError
         The device's memory does not hold the amounts.
     """
-    n, money = problem.n_units, problem.budget_multiples
-    if n == 0:
-        return solve(problem)
-    passes = PricePasses(problem, device)
-    with threads_for(n):
-        if money is None:
-            return _everyone(problem, passes, 1)
-        if sample is None:
-            sample = 0 if n < SAMPLE_FROM else int(2.7 * n ** (2 / 3))
-        whole = Bracket(math.inf, problem.min_roi)
-        bracket, read = (sampled_bracket(problem, sample) if sample else whole), 0
-        if bracket is None:
-            slack = _everyone(problem, passes, 1)
-            if slack.spend <= money:
-                return slack
-            bracket, read = whole, 1
-        for attempt in count():
-            reading = _read(problem, passes, bracket)
-            read += 1
-            wider = widen(problem, reading, attempt)
-            if wider is None:
-                break
-            bracket = wider
-        return conclude(problem, reading, read)
-
-
-def _everyone(problem: Problem, passes: PricePasses, read: int) -> Solution:
-    low = problem.min_roi * (1 - CLOSE)
-    arms, _, spend, worth, treated = passes.read(1.0, low, low)
-    return unconstrained(problem, arms, spend, worth, treated, passes=read, core=0)
-
-
-def _read(problem: Problem, passes: PricePasses, bracket: Bracket) -> Reading:
-    weight, high = bracket.high_weights
-    low = bracket.low * (1 - CLOSE)
-    arms, rows, spend, worth, treated = passes.read(weight, high, low)
-    steps = hull_steps(problem, rows, arms[rows], low)
-    return Reading.of(bracket, arms, rows, (spend, worth, treated), steps)
+    return solve(problem, sample=sample, read=PricePasses(problem, device).read if problem.n_units else None)

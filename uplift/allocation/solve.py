@@ -10,10 +10,12 @@ Small problems take the bracket from zero to infinity, which makes every unit wi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -125,7 +127,11 @@ class Reading:
         )
 
 
-def solve(problem: Problem, *, sample: int | None = None) -> Solution:
+ReadAt = Callable[[float, float, float], tuple[np.ndarray, np.ndarray, int, int, int]]
+"""(weight of value, high price, low price) to what :func:`uplift.allocation.dual.price_pass` finds there."""
+
+
+def solve(problem: Problem, *, sample: int | None = None, read: ReadAt | None = None) -> Solution:
     """Allocate one budget.
 
     Parameters
@@ -135,32 +141,39 @@ def solve(problem: Problem, *, sample: int | None = None) -> Solution:
         Units to bracket the price with; 0: none (every unit goes into the core). By default none below
         `SAMPLE_FROM` units and about ``2.7 n^(2/3)`` above, which balances the cost of sample and core. The answer
         is the same for every choice.
+    read : callable, optional
+        Reads all units at two prices; default on the CPU. Bracket, core and the steps around the break are few units
+        and stay there.
 
     Returns
     -------
     Solution
     """
     with threads_for(problem.n_units):
-        return _solve(problem, sample)
+        return _solve(problem, sample, read or partial(_read_here, problem))
 
 
-def _solve(problem: Problem, sample: int | None) -> Solution:
+def _read_here(problem: Problem, weight: float, high: float, low: float) -> Any:
+    return price_pass(*_kernel_inputs(problem), weight, high, low, *_scales(problem))
+
+
+def _solve(problem: Problem, sample: int | None, read: ReadAt) -> Solution:
     n = problem.n_units
     if n == 0:
         return Solution(np.zeros(0, np.int16), 0.0, 0, 0, Fraction(0), Fraction(0), 0, 0)
     if problem.budget_multiples is None:
-        return without_limit(problem, passes=1)
+        return _without_limit(problem, read)
     if sample is None:
         sample = 0 if n < SAMPLE_FROM else int(2.7 * n ** (2 / 3))
     bracket = sampled_bracket(problem, sample) if sample else Bracket(math.inf, problem.min_roi)
     passes = 0
     if bracket is None:
-        slack = without_limit(problem, passes=1)
+        slack = _without_limit(problem, read)
         if slack.spend <= problem.budget_multiples:
             return slack
         passes, bracket = 1, Bracket(math.inf, problem.min_roi)
     for attempt in count():
-        reading = _read(problem, bracket)
+        reading = _reading(problem, bracket, read)
         passes += 1
         wider = widen(problem, reading, attempt)
         if wider is None:
@@ -260,15 +273,13 @@ def _scales(problem: Problem) -> tuple[float, float]:
     return problem.value_unit.scale, problem.cost_unit.scale
 
 
-def _read(problem: Problem, bracket: Bracket) -> Reading:
+def _reading(problem: Problem, bracket: Bracket, read: ReadAt) -> Reading:
     weight, high = bracket.high_weights
     # A slope equal to the low price belongs to the bracket: look a hair further down.
     low = bracket.low * (1 - CLOSE)
-    arms, rows, spend, worth, treated = price_pass(
-        *_kernel_inputs(problem), weight, high, low, *_scales(problem)
-    )
+    arms, rows, *sums = read(weight, high, low)
     steps = hull_steps(problem, rows, arms[rows], low)
-    return Reading.of(bracket, arms, rows, (spend, worth, treated), steps)
+    return Reading.of(bracket, arms, rows, sums, steps)
 
 
 def widen(problem: Problem, reading: Reading, attempt: int) -> Bracket | None:
@@ -310,11 +321,11 @@ def rounding_allowance(problem: Problem, price: float, treated: int) -> Fraction
     return counted + Fraction(_ROUNDING) * problem.n_units * Fraction(scale)
 
 
-def without_limit(problem: Problem, passes: int) -> Solution:
+def _without_limit(problem: Problem, read: ReadAt) -> Solution:
     """Everyone at their best arm at the lowest price: optimal when it fits, so the bound is the value itself."""
     low = problem.min_roi * (1 - CLOSE)
-    arms, _, spend, worth, treated = price_pass(*_kernel_inputs(problem), 1.0, low, low, *_scales(problem))
-    return unconstrained(problem, arms, int(spend), int(worth), int(treated), passes=passes, core=0)
+    arms, _, spend, worth, treated = read(1.0, low, low)
+    return unconstrained(problem, arms, int(spend), int(worth), int(treated), passes=1, core=0)
 
 
 def unconstrained(
