@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -176,7 +177,7 @@ class _Best:
     values: np.ndarray | None = None
 
 
-class _Walk:
+class _Walk(ABC):
     """The plans along a budget curve, ready to be valued by other amounts."""
 
     curve: BudgetCurve
@@ -192,17 +193,17 @@ class _Walk:
                 problem, constrained_points(problem, rows, plan._prices, exactly_one=plan._exactly_one)
             )
 
+    @abstractmethod
     def sums(self, amounts: np.ndarray) -> np.ndarray:
         """Amounts [unit, arm, column] of the plan at every point, float64 [point, column]."""
-        raise NotImplementedError
 
     def worth(self, value: np.ndarray, cost: np.ndarray) -> np.ndarray:
         """Value and cost of the plan at every point by other values and costs [unit, arm], float64 [point, 2]."""
         return self.sums(np.stack([value, cost], axis=2))
 
+    @abstractmethod
     def under(self, value: np.ndarray, cost: np.ndarray) -> _Best:
         """What plans made from other values and costs [unit, arm] would promise."""
-        raise NotImplementedError
 
 
 class _Path(_Walk):

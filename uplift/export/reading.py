@@ -49,12 +49,10 @@ def readable(blocks: Iterator[pa.Table], file: Path) -> Iterator[pa.Table]:
     """
     try:
         yield from blocks
-    except (OSError, pa.ArrowException, ValueError, KeyError) as error:
-        raise OutputError(
-            f"{file} cannot be read back ({first_line(error)}); export the allocation again."
-        ) from error
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("duckdb", "_duckdb"):
+        # duckdb is loaded only where a file of its own is read, so its errors are told by the module they come from.
+        ours = isinstance(error, OSError | pa.ArrowException | ValueError | KeyError)
+        if not ours and type(error).__module__.partition(".")[0] not in ("duckdb", "_duckdb"):
             raise
         raise OutputError(
             f"{file} cannot be read back ({first_line(error)}); export the allocation again."
