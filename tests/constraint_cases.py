@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from uplift.allocation import Budget, Cap, Eligible, MaxShare, MinReach, MinROI, Stock, allocate_arrays
+from uplift.campaign_file import CampaignFile
+from uplift.simulation import simulate
 
 KINDS = ("budget", "stock", "cap", "max_share", "min_reach", "min_roi", "eligible")
 
@@ -191,3 +195,18 @@ def violations(case: Case, arm_codes: np.ndarray) -> list[str]:
     if case.exactly_one and not np.array_equal(x.sum(axis=1) > 0, opened.any(axis=1)):
         broken.append("exactly one")
     return broken
+
+
+def campaign_with_shops(folder: Path, *, rows: int) -> tuple[Path, str, str]:
+    """A simulated campaign folder with a shop and an age that no model sees: its file, the file's text, a coupon."""
+    simulate(rows=rows, seed=3).write(folder)
+    log = next(folder.glob("*.parquet"))
+    frame = pd.read_parquet(log)
+    rng = np.random.default_rng(0)
+    frame["shop"] = rng.choice(["north", "south", "east"], len(frame))
+    frame["age"] = rng.integers(14, 80, len(frame))
+    frame.to_parquet(log)
+    file = folder / "campaign.toml"
+    arm = CampaignFile.read(file).load().arm_names[1]
+    text = file.read_text().replace("[campaign]\n", '[campaign]\nexclude = ["shop", "age"]\n', 1)
+    return file, text, arm

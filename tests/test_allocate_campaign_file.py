@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from constraint_cases import campaign_with_shops
 from typer.testing import CliRunner
 
 from uplift.campaign_file import CampaignFile
@@ -47,16 +47,7 @@ lightgbm_s = {{ n_estimators = 5 }}
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(campaign folder, run folder) of a small run under constraints on columns that no model sees."""
     folder = tmp_path_factory.mktemp("constraints") / "campaign"
-    simulate(rows=6_000, seed=3).write(folder)
-    log = next(folder.glob("*.parquet"))
-    frame = pd.read_parquet(log)
-    rng = np.random.default_rng(0)
-    frame["shop"] = rng.choice(["north", "south", "east"], len(frame))
-    frame["age"] = rng.integers(14, 80, len(frame))
-    frame.to_parquet(log)
-    file = folder / "campaign.toml"
-    arm = CampaignFile.read(file).load().arm_names[1]
-    text = file.read_text().replace("[campaign]\n", '[campaign]\nexclude = ["shop", "age"]\n', 1)
+    file, text, arm = campaign_with_shops(folder, rows=6_000)
     file.write_text(text + RULES.format(arm=arm))
     run(file, folder.parent / "run")
     return folder, folder.parent / "run"

@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from constraint_cases import campaign_with_shops
 from typer.testing import CliRunner
 
-from uplift.campaign_file import CampaignFile
 from uplift.cli import app
 from uplift.effects import Effects
 from uplift.errors import AllocationError
@@ -20,7 +19,6 @@ from uplift.pipeline import run
 from uplift.policy import Policy
 from uplift.run_folder import RunFolder
 from uplift.run_report import plan_again
-from uplift.simulation import simulate
 
 RULES = """
 [[decide.constraint]]
@@ -46,16 +44,7 @@ when = "age >= 18"
 
 
 def _run(folder: Path, more: str) -> Path:
-    simulate(rows=3_000, seed=3).write(folder)
-    log = next(folder.glob("*.parquet"))
-    frame = pd.read_parquet(log)
-    rng = np.random.default_rng(0)
-    frame["shop"] = rng.choice(["north", "south", "east"], len(frame))
-    frame["age"] = rng.integers(14, 80, len(frame))
-    frame.to_parquet(log)
-    file = folder / "campaign.toml"
-    arm = CampaignFile.read(file).load().arm_names[1]
-    text = file.read_text().replace("[campaign]\n", '[campaign]\nexclude = ["shop", "age"]\n', 1)
+    file, text, arm = campaign_with_shops(folder, rows=3_000)
     lines = [line for line in text.splitlines() if not line.startswith("holdout")]
     lines.insert(lines.index("[decide]") + 1, "holdout = 0.2\nmin_roi = 0.3")
     file.write_text("\n".join(lines) + RULES.format(arm=arm, more=more))
