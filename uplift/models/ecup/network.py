@@ -276,11 +276,11 @@ class EcupNetwork(ChainNetwork):
         """
         fields = self.embed(numeric, categorical, extra)
         arms = self.treatment.table
-        adapted = fields.unsqueeze(1)
-        if self.tenet is not None:
-            attended = tuple(context.unsqueeze(1) for context in self.tenet.attend(fields))
-            adapted = self.tenet.gate(adapted, attended, arms)
-        tokens = append_treatment(adapted.expand(-1, self.arms, -1, -1), arms.expand(fields.shape[0], -1, -1))
+        if self.tenet is None:
+            alike = fields.unsqueeze(1).expand(-1, self.arms, -1, -1)
+            tokens = append_treatment(alike, arms.expand(fields.shape[0], -1, -1))
+        else:
+            tokens = self.tenet.all_arms(fields, arms)
         output = self.outcomes(tokens.flatten(0, 1))
         shape = (fields.shape[0], self.arms)  # len() would fix the number of rows in an exported graph
         return ChainOutput(

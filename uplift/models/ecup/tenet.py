@@ -9,6 +9,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from uplift.models.ecup import fused
 from uplift.models.neural.layers import Dense, uniform
 
 BitLevel = Literal["d", "f*d"]
@@ -108,14 +109,19 @@ def attend(units: Sequence[TreatmentAwareUnit], fields: Tensor) -> tuple[Tensor,
     units and heads, so that their queries are stacked as if they were more fields: one attention for all of them.
     Heads are joined by W_P, that is, their answers add up.
     """
-    asks, answers = zip(*(unit.products() for unit in units), strict=True)
-    into = torch.cat(asks)  # [U H, d, d]
+    into, answers = products(units)
     query = fields @ into.transpose(0, 1).flatten(1)
     query = query.unflatten(-1, (into.shape[0], -1)).flatten(1, 2)  # [batch, f U H, d], field by field
     mixed = mix(query, fields).unflatten(1, (-1, into.shape[0])).flatten(2)
-    out = torch.block_diag(*(answer.flatten(0, 1) for answer in answers))  # [U H d, U d]
+    out = torch.block_diag(*answers.unflatten(0, (len(units), -1)).flatten(1, 2))  # [U H d, U d]
     result: tuple[Tensor, ...] = (mixed @ out).chunk(len(units), dim=-1)
     return result
+
+
+def products(units: Sequence[TreatmentAwareUnit]) -> tuple[Tensor, Tensor]:
+    """:meth:`TreatmentAwareUnit.products` of all units, each [U H, d, d]."""
+    asks, answers = zip(*(unit.products() for unit in units), strict=True)
+    return torch.cat(asks), torch.cat(answers)
 
 
 def mix(query: Tensor, fields: Tensor) -> Tensor:
@@ -214,7 +220,19 @@ class TENet(nn.Module):
         return torch.lerp(enhanced, fields.to(enhanced.dtype), torch.sigmoid(weight))
 
     def forward(self, fields: Tensor, treatment: Tensor) -> Tensor:
+        if fused.usable(fields):
+            bits = torch.stack([tau.bit(treatment) for tau in self.taus])
+            return fused.tenet(fields, *products(self.taus), bits, treatment)
         return append_treatment(self.gate(fields, self.attend(fields), treatment), treatment)
+
+    def all_arms(self, fields: Tensor, arms: Tensor) -> Tensor:
+        """E~ [batch, arm, f + 1, d] under every arm, for E^tr [arm, d]; the attentions are formed once per row."""
+        if fused.usable(fields) and not torch.is_grad_enabled():
+            bits = torch.stack([tau.bit(arms) for tau in self.taus])
+            return fused.tenet_of_arms(fields, *products(self.taus), bits, arms)
+        attended = tuple(context.unsqueeze(1) for context in self.attend(fields))
+        adapted = self.gate(fields.unsqueeze(1), attended, arms)
+        return append_treatment(adapted, arms.expand(fields.shape[0], -1, -1))
 
 
 def append_treatment(fields: Tensor, treatment: Tensor) -> Tensor:
