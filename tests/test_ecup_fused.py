@@ -83,7 +83,8 @@ def test_all_arms_at_once_equal_arm_by_arm(
     with torch.no_grad():
         together = net.all_arms(x, arms)
         one_by_one = torch.stack([net(x, arm.expand(37, -1)) for arm in arms], dim=1)
-    assert torch.equal(together, one_by_one)
+    # What the treatment lets through comes from products of other shapes: the last digit differs.
+    torch.testing.assert_close(together, one_by_one, atol=2e-6, rtol=2e-6)
     # With gradients the same comes from torch's operations, which can be differentiated.
     torch.testing.assert_close(net.all_arms(x, arms), together, atol=2e-5, rtol=1e-5)
     net.all_arms(x, arms).sum().backward()
