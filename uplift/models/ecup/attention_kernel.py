@@ -48,6 +48,19 @@ def read_column(x, at, stride):  # type: ignore[no-untyped-def]
     return read(x, at), read(x, at + stride), read(x, at + 2 * stride), read(x, at + 3 * stride)
 
 
+@njit(cache=True, nogil=True, inline="always")
+def nothing():  # type: ignore[no-untyped-def]
+    """Four vectors of zeros: sums to be."""
+    zero = fill(ZERO)
+    return zero, zero, zero, zero
+
+
+@njit(cache=True, nogil=True, inline="always")
+def grow(s0, s1, s2, s3, x, k0, k1, k2, k3):  # type: ignore[no-untyped-def]
+    """Four sums, each with its product more."""
+    return fma(x, k0, s0), fma(x, k1, s1), fma(x, k2, s2), fma(x, k3, s3)
+
+
 @njit(cache=True, nogil=True)
 def times(x, row, matrix, at, y, into, n, d):  # type: ignore[no-untyped-def]
     """``y[into:into + n] = x[row:row + n] matrix[at:at + d]`` for tables with rows of d numbers; n of 4 or more."""
@@ -55,17 +68,12 @@ def times(x, row, matrix, at, y, into, n, d):  # type: ignore[no-untyped-def]
         first = min(4 * block, n - 4)  # the last four rows once more rather than rows beyond the end
         a, b = (row + first) * d, (into + first) * d
         for v in range(0, d, 8):
-            s0 = fill(ZERO)
-            s1 = s0
-            s2 = s0
-            s3 = s0
+            s0, s1, s2, s3 = nothing()
             m = at * d + v
             for k in range(d):
                 right = load(matrix, m)
-                s0 = fma(read(x, a + k), right, s0)
-                s1 = fma(read(x, a + d + k), right, s1)
-                s2 = fma(read(x, a + 2 * d + k), right, s2)
-                s3 = fma(read(x, a + 3 * d + k), right, s3)
+                k0, k1, k2, k3 = read_column(x, a + k, d)
+                s0, s1, s2, s3 = grow(s0, s1, s2, s3, right, k0, k1, k2, k3)
                 m += d
             store_column(y, b + v, d, s0, s1, s2, s3)
 
@@ -80,10 +88,8 @@ def add_turned_times(x, at, stride, matrix, below, y, into, n, d):  # type: igno
             m, p = below * d + v, a
             for _ in range(d):
                 right = load(matrix, m)
-                s0 = fma(read(x, p), right, s0)
-                s1 = fma(read(x, p + 1), right, s1)
-                s2 = fma(read(x, p + 2), right, s2)
-                s3 = fma(read(x, p + 3), right, s3)
+                k0, k1, k2, k3 = read_column(x, p, 1)
+                s0, s1, s2, s3 = grow(s0, s1, s2, s3, right, k0, k1, k2, k3)
                 m += d
                 p += stride
             store_column(y, b + v, d, s0, s1, s2, s3)
@@ -106,10 +112,8 @@ def add_turned_product(x, at, stride, y, row, z, into, n, d):  # type: ignore[no
             a, b = at + k * stride, row * d + v
             for _ in range(n):
                 right = load(y, b)
-                s0 = fma(read(x, a), right, s0)
-                s1 = fma(read(x, a + stride), right, s1)
-                s2 = fma(read(x, a + 2 * stride), right, s2)
-                s3 = fma(read(x, a + 3 * stride), right, s3)
+                k0, k1, k2, k3 = read_column(x, a, stride)
+                s0, s1, s2, s3 = grow(s0, s1, s2, s3, right, k0, k1, k2, k3)
                 a += 1
                 b += d
             store_column(z, to, d, s0, s1, s2, s3)
@@ -131,26 +135,14 @@ def dots(queries, keys, s, f, width, d):  # type: ignore[no-untyped-def]
     """``s[j] = keys[j] queries`` [f, TILE] for queries [d, TILE]; f is a multiple of 4."""
     for strip in range(0, width, STRIP):
         for j in range(0, f, 4):
-            a0 = fill(ZERO)
-            a1 = a0
-            a2 = a0
-            a3 = a0
-            b0 = a0
-            b1 = a0
-            b2 = a0
-            b3 = a0
+            a0, a1, a2, a3 = nothing()
+            b0, b1, b2, b3 = nothing()
             at, q = j * d, strip
             for _ in range(d):
                 x, y = load(queries, q), load(queries, q + 8)
                 k0, k1, k2, k3 = read_column(keys, at, d)
-                a0 = fma(x, k0, a0)
-                a1 = fma(x, k1, a1)
-                a2 = fma(x, k2, a2)
-                a3 = fma(x, k3, a3)
-                b0 = fma(y, k0, b0)
-                b1 = fma(y, k1, b1)
-                b2 = fma(y, k2, b2)
-                b3 = fma(y, k3, b3)
+                a0, a1, a2, a3 = grow(a0, a1, a2, a3, x, k0, k1, k2, k3)
+                b0, b1, b2, b3 = grow(b0, b1, b2, b3, y, k0, k1, k2, k3)
                 at += 1
                 q += TILE
             store_column(s, j * TILE + strip, TILE, a0, a1, a2, a3)
@@ -163,26 +155,14 @@ def mix(s, keys, shares, share, o, to, stride, f, width, d):  # type: ignore[no-
     for strip in range(0, width, STRIP):
         first, second = load(shares, share + strip), load(shares, share + strip + 8)
         for k in range(0, d, 4):
-            a0 = fill(ZERO)
-            a1 = a0
-            a2 = a0
-            a3 = a0
-            b0 = a0
-            b1 = a0
-            b2 = a0
-            b3 = a0
+            a0, a1, a2, a3 = nothing()
+            b0, b1, b2, b3 = nothing()
             at, p = k, strip
             for _ in range(f):
                 x, y = load(s, p), load(s, p + 8)
                 k0, k1, k2, k3 = read_column(keys, at, 1)
-                a0 = fma(x, k0, a0)
-                a1 = fma(x, k1, a1)
-                a2 = fma(x, k2, a2)
-                a3 = fma(x, k3, a3)
-                b0 = fma(y, k0, b0)
-                b1 = fma(y, k1, b1)
-                b2 = fma(y, k2, b2)
-                b3 = fma(y, k3, b3)
+                a0, a1, a2, a3 = grow(a0, a1, a2, a3, x, k0, k1, k2, k3)
+                b0, b1, b2, b3 = grow(b0, b1, b2, b3, y, k0, k1, k2, k3)
                 at += d
                 p += TILE
             of = to + k * stride + strip

@@ -27,6 +27,7 @@ from uplift.models.ecup.attention_kernel import (
     contexts_of_row,
     copy_keys,
     dots,
+    grow,
     load_column,
     mix,
     read_column,
@@ -186,14 +187,8 @@ def _add_back(s, x, row, z, f, n, d):  # type: ignore[no-untyped-def]
             for _ in range(n):
                 u, w = load(x, of), load(x, of + 8)
                 p0, p1, p2, p3 = read_column(s, at, TILE)
-                a0 = fma(p0, u, a0)
-                a1 = fma(p1, u, a1)
-                a2 = fma(p2, u, a2)
-                a3 = fma(p3, u, a3)
-                b0 = fma(p0, w, b0)
-                b1 = fma(p1, w, b1)
-                b2 = fma(p2, w, b2)
-                b3 = fma(p3, w, b3)
+                a0, a1, a2, a3 = grow(a0, a1, a2, a3, u, p0, p1, p2, p3)
+                b0, b1, b2, b3 = grow(b0, b1, b2, b3, w, p0, p1, p2, p3)
                 at += 1
                 of += d
             store_column(z, to, d, a0, a1, a2, a3)
