@@ -2,7 +2,8 @@
 
 The modules follow the paper: `tenet` (4.2), `taenet` (4.1.1), `ecenet` (4.1), joined in `network`. The initial
 embeddings (2.2) and the loss over the entire space (3) are shared with the other neural models and stand in
-`uplift.models.neural`: `embeddings`, `loss` and `value`; its `engine` trains the network. `model` holds the options.
+`uplift.models.neural`: `embeddings`, `loss` and `value`; its `engine` trains the network. `model` holds the options. `fused` is TENet once more, compiled
+for the CPU (`tenet_kernel`, `attention_kernel`, on vectors of `float32x8`).
 """
 
 from __future__ import annotations

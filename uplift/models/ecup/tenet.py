@@ -15,7 +15,9 @@ from uplift.models.neural.layers import Dense, uniform
 BitLevel = Literal["d", "f*d"]
 
 FEW = 32
-"""Up to so many fields the CPU forms the attention's scores as a product; above, in the fused kernel."""
+"""Up to so many fields the CPU forms the attention's scores as a product; above, in torch's fused kernel.
+
+Both are for what :func:`uplift.models.ecup.fused.usable` leaves over."""
 
 
 class TreatmentAwareUnit(nn.Module):
@@ -128,7 +130,7 @@ def mix(query: Tensor, fields: Tensor) -> Tensor:
     """``softmax(Q E') E`` [batch, q, d] over the fields, for queries [batch, q, d] and fields [batch, f, d]."""
     if query.is_cuda or fields.shape[1] <= FEW:
         # The fused CUDA kernels add up gradients in no fixed order: the same seed would give other weights.
-        # The fused CPU kernel works on blocks of 32 queries or more, which pays from some 30 fields on.
+        # torch's fused CPU kernel works on blocks of 32 queries or more, which pays from some 30 fields on.
         return torch.softmax(query @ fields.transpose(1, 2), dim=-1) @ fields
     tokens = fields.unsqueeze(1)
     return nn.functional.scaled_dot_product_attention(query.unsqueeze(1), tokens, tokens, scale=1.0).squeeze(
