@@ -36,9 +36,8 @@ LOWEST = -126.0
 
 Code = Callable[[Any, Any, Any, Any], Any]
 
-intrinsic: Any = (
-    extending.intrinsic
-)  # its annotations know nothing of the first parameter, which numba fills in
+# The annotations of numba's decorator know nothing of the first parameter, which numba fills in.
+intrinsic: Any = extending.intrinsic
 
 
 class Float32x8(types.Type):  # type: ignore[misc]
