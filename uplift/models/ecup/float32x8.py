@@ -131,28 +131,19 @@ def fill(typing: Any, number: Any) -> tuple[Any, Code]:
     return float32x8(types.float32), lambda context, builder, signature, args: _spread(builder, args[0])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def add(typing: Any, a: Any, b: Any) -> tuple[Any, Code]:
-    """``a + b``"""
-    return float32x8(float32x8, float32x8), lambda context, builder, signature, args: builder.fadd(*args)
+def _elementwise(operation: str) -> Any:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def apply(typing: Any, a: Any, b: Any) -> tuple[Any, Code]:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return getattr(builder, operation)(*args)
+
+        return float32x8(float32x8, float32x8), code
+
+    return apply
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def sub(typing: Any, a: Any, b: Any) -> tuple[Any, Code]:
-    """``a - b``"""
-    return float32x8(float32x8, float32x8), lambda context, builder, signature, args: builder.fsub(*args)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def mul(typing: Any, a: Any, b: Any) -> tuple[Any, Code]:
-    """``a b``"""
-    return float32x8(float32x8, float32x8), lambda context, builder, signature, args: builder.fmul(*args)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def div(typing: Any, a: Any, b: Any) -> tuple[Any, Code]:
-    """``a / b``"""
-    return float32x8(float32x8, float32x8), lambda context, builder, signature, args: builder.fdiv(*args)
+add, sub, mul, div = (_elementwise(operation) for operation in ("fadd", "fsub", "fmul", "fdiv"))
+"""``a + b``, ``a - b``, ``a b`` and ``a / b``."""
 
 
 @intrinsic  # type: ignore[untyped-decorator]

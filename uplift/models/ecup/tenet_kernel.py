@@ -48,6 +48,20 @@ def _sigmoid(x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _space(f, d, count, units):  # type: ignore[no-untyped-def]
+    """Arrays to work in for a row of f fields under `count` heads: keys, asked, turned, s and contexts."""
+    keys = np.zeros(((f + 3) // 4 * 4, d), np.float32)
+    asked, turned = np.empty((count * f, d), np.float32), np.empty((d, TILE), np.float32)
+    return (
+        keys,
+        asked,
+        turned,
+        np.empty((keys.shape[0], TILE), np.float32),
+        np.empty((units, f, d), np.float32),
+    )
+
+
+@njit(cache=True, nogil=True)
 def tenet(fields, asks, answers, bits, treatment, tokens, mixed, shifts, shares, first, last):  # type: ignore[no-untyped-def]
     """E~ of the rows `first` to `last` - 1.
 
@@ -67,11 +81,7 @@ def tenet(fields, asks, answers, bits, treatment, tokens, mixed, shifts, shares,
         Filled, see :func:`~uplift.models.ecup.attention_kernel.attend_row`; for :func:`tenet_back`.
     """
     f, d, count = fields.shape[1], fields.shape[2], asks.shape[0]
-    keys = np.zeros(((f + 3) // 4 * 4, d), np.float32)
-    asked = np.empty((count * f, d), np.float32)
-    turned = np.empty((d, TILE), np.float32)
-    s = np.empty((keys.shape[0], TILE), np.float32)
-    contexts = np.empty((bits.shape[0], f, d), np.float32)
+    keys, asked, turned, s, contexts = _space(f, d, count, bits.shape[0])
     for row in range(first, last):
         copy_keys(fields, row, keys)
         attend_row(keys, f, asks, asked, turned, s, mixed, shifts, shares, row)
@@ -96,13 +106,9 @@ def tenet_of_arms(fields, asks, answers, bits, treatments, tokens, first, last):
     """
     f, d, count, arms = fields.shape[1], fields.shape[2], asks.shape[0], bits.shape[1]
     wide = (count * f + STRIP - 1) // STRIP * STRIP
-    keys = np.zeros(((f + 3) // 4 * 4, d), np.float32)
-    asked = np.empty((count * f, d), np.float32)
-    turned = np.empty((d, TILE), np.float32)
-    s = np.empty((keys.shape[0], TILE), np.float32)
+    keys, asked, turned, s, contexts = _space(f, d, count, bits.shape[0])
     mixed = np.empty((1, d, wide), np.float32)
     shifts, shares = np.empty((1, wide), np.float32), np.empty((1, wide), np.float32)
-    contexts = np.empty((bits.shape[0], f, d), np.float32)
     for row in range(first, last):
         copy_keys(fields, row, keys)
         attend_row(keys, f, asks, asked, turned, s, mixed, shifts, shares, 0)
